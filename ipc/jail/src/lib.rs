@@ -1,0 +1,1 @@
+//! The jail of a worker, and the system calls behind it.

@@ -1,0 +1,1 @@
+//! SASL mechanisms and the Dovecot auth protocol.

@@ -1,0 +1,1 @@
+//! Maildir++, sdbox, and the index.

@@ -1,0 +1,1 @@
+//! The intake journal, the queue files and the outcome log.
