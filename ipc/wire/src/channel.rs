@@ -117,8 +117,9 @@ impl Channel {
         let mut rest = self.outgoing_fds.iter().peekable();
         while let Some((at, _)) = rest.peek() {
             let at = *at;
-            let of_frame: Vec<RawFd> =
-                std::iter::from_fn(|| rest.next_if(|(position, _)| *position == at)).map(|(_, fd)| fd.as_raw_fd()).collect();
+            let of_frame: Vec<RawFd> = std::iter::from_fn(|| rest.next_if(|(position, _)| *position == at))
+                .map(|(_, fd)| fd.as_raw_fd())
+                .collect();
             if fds.len() + of_frame.len() > SENDMSG_FDS {
                 end = at;
                 break;

@@ -36,7 +36,9 @@ impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Broken::TooLong(n) => write!(f, "a frame of {n} bytes is over the limit of {MAX_BODY}"),
-            Broken::TooManyDescriptors(n) => write!(f, "a frame with {n} descriptors is over the limit of {MAX_FRAME_FDS}"),
+            Broken::TooManyDescriptors(n) => {
+                write!(f, "a frame with {n} descriptors is over the limit of {MAX_FRAME_FDS}")
+            }
             Broken::Reserved => f.write_str("a frame header with reserved bytes set"),
             Broken::Descriptors => f.write_str("announced and received descriptors differ"),
             Broken::Truncated => f.write_str("descriptors were lost on the way"),
@@ -78,7 +80,9 @@ pub(crate) fn encode<T: Serialize>(message: &T, fds: usize, queue: &mut Vec<u8>)
     let start = queue.len();
     queue.extend_from_slice(&[0; HEADER_LEN]);
     // Writing to a Vec cannot fail, and the messages have no type that postcard refuses.
-    let Ok(filled) = postcard::to_extend(message, Appender(queue)) else { unreachable!("a message that cannot be encoded") };
+    let Ok(filled) = postcard::to_extend(message, Appender(queue)) else {
+        unreachable!("a message that cannot be encoded")
+    };
     let queue = filled.0;
     let body = queue.len() - start - HEADER_LEN;
     if body > MAX_BODY {
