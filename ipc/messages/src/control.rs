@@ -19,6 +19,11 @@ pub const LOG_FD: i32 = 5;
 /// The first descriptor of what [`Boot`] lists: listeners, then the hand-off inbox, then folders.
 pub const FIRST_LISTED_FD: i32 = 6;
 
+/// What this build is called; both ends of every channel must agree.
+pub fn build() -> String {
+    format!("{} {}", env!("CARGO_PKG_VERSION"), option_env!("POSTHORN_BUILD").unwrap_or("source"))
+}
+
 /// A service that others talk to over private channels: one process at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Hub {

@@ -3,6 +3,17 @@
 
 use serde::{Deserialize, Serialize};
 
+/// TLS as a server offers it, as a part of its configuration section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Positions of its key pairs in `tlsmgr`'s list for this program; the first that fits the client is used.
+    pub keys: Vec<u16>,
+    /// Whether TLS 1.2 is spoken.
+    pub tls12: bool,
+    /// Whether TLS 1.3 is spoken.
+    pub tls13: bool,
+}
+
 /// A question. `key` is the position of a key in the asker's configuration section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToTlsmgr {

@@ -235,7 +235,7 @@ impl AsRawFd for Channel {
 
 /// Owns a descriptor that the kernel has just made for us.
 #[expect(unsafe_code, reason = "a received descriptor is a bare number; see the comment inside")]
-fn owned(fd: RawFd) -> OwnedFd {
+pub(crate) fn owned(fd: RawFd) -> OwnedFd {
     // SAFETY: `recvmsg` installed this descriptor for this call, and nobody else has seen its number.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

@@ -8,8 +8,10 @@
 //! A [`Channel`] never blocks. What is sent waits in a bounded queue until [`Channel::flush`], which a worker calls once
 //! for each turn of its loop, so that all frames of a turn leave in one `sendmsg`.
 
+pub mod blocking;
 mod channel;
 mod frame;
+pub mod packet;
 
 pub use channel::{Channel, SendError};
 pub use frame::{Broken, Frame, HEADER_LEN, MAX_BODY, MAX_FRAME_FDS};
