@@ -144,6 +144,8 @@ pub enum FromWorker {
         gid: u32,
         /// Supplementary groups.
         groups: Vec<u32>,
+        /// Folders that its users' mail lies beneath; the master opens them, or their nearest parent that is there.
+        roots: Vec<PathBuf>,
     },
 }
 

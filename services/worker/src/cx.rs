@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipc_log::Sender as LogSender;
 use ipc_messages::control::{Acting, FromWorker, Hub, Peer};
-use ipc_wire::{Broken, SendError};
+use ipc_wire::{Broken, Channel, SendError};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustls::{ClientConfig, ServerConfig};
@@ -69,6 +70,23 @@ pub(crate) enum Pending {
     Over(ConnId, Why),
     Input(ConnId),
     PeerLost(PeerId),
+}
+
+/// A process that acts for an account, as `auth` asks for it ([`FromWorker::Acting`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActingRequest {
+    /// Names the request in the answer.
+    pub corr: u32,
+    /// Which program.
+    pub program: Acting,
+    /// Its uid.
+    pub uid: u32,
+    /// Its gid.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Folders that its users' mail lies beneath.
+    pub roots: Vec<PathBuf>,
 }
 
 /// The outside, as a service sees it.
@@ -343,6 +361,22 @@ impl<D: Send + 'static> Cx<D> {
         self.drop_peer(id);
     }
 
+    /// Takes one end of a stream socket pair as a channel to `peer`; `peer_up` is not called for it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn adopt_channel(&mut self, fd: OwnedFd, peer: Peer) -> std::io::Result<PeerId> {
+        let channel = Channel::new(fd.into())?;
+        let raw = channel.as_raw_fd();
+        let id = self.peers.add(channel, peer);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.registry.register(&mut SourceFd(&raw), Source::Peer(id).token(), interest);
+        if registered.is_err() {
+            self.peers.remove(id);
+        }
+        registered.map(|()| id)
+    }
+
     /// Ends a channel.
     pub fn drop_peer(&mut self, id: PeerId) {
         if let Some(link) = self.peers.get(id) {
@@ -364,8 +398,9 @@ impl<D: Send + 'static> Cx<D> {
     }
 
     /// From `auth`: asks for the process that acts for an account; `acting` is called with its inbox.
-    pub fn acting(&mut self, corr: u32, program: Acting, uid: u32, gid: u32, groups: Vec<u32>) {
-        self.control.push_back(FromWorker::Acting { corr, program, uid, gid, groups });
+    pub fn acting(&mut self, request: ActingRequest) {
+        let ActingRequest { corr, program, uid, gid, groups, roots } = request;
+        self.control.push_back(FromWorker::Acting { corr, program, uid, gid, groups, roots });
     }
 
     // Time, work, files.

@@ -20,7 +20,7 @@ pub mod tls;
 
 pub use boot::{Folder, Setup, StartError};
 pub use connection::{ConnId, Secured};
-pub use cx::Cx;
+pub use cx::{ActingRequest, Cx};
 pub use ipc_jail::Calls;
 pub use ipc_messages::control::{Boot, Hub, Listener, Peer};
 pub use ipc_wire::Frame;

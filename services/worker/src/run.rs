@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ipc_messages::control::{BOOT_FD, Boot, CONTROL_FD, FromWorker, Hub, LOG_FD, MAX_CONTROL, Peer, ToWorker};
 use ipc_messages::handoff::MAX_HANDOFF;
-use ipc_wire::{Channel, packet};
+use ipc_wire::packet;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 
@@ -432,22 +432,10 @@ impl<S: Service> Worker<S> {
             // Signatures are asked for in the middle of a handshake, not by the loop.
             return self.cx.signatures.connect(fd);
         }
-        let channel = match Channel::new(fd.into()) {
-            Ok(channel) => channel,
-            Err(error) => {
-                slog::error!(self.cx.logger, "channel: {error}");
-                return;
-            }
-        };
-        let raw = channel.as_raw_fd();
-        let id = self.cx.peers.add(channel, peer.clone());
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut SourceFd(&raw), Source::Peer(id).token(), interest) {
-            slog::error!(self.cx.logger, "channel: {error}");
-            self.cx.drop_peer(id);
-            return;
+        match self.cx.adopt_channel(fd, peer.clone()) {
+            Ok(id) => self.service.peer_up(&mut self.cx, id, &peer),
+            Err(error) => slog::error!(self.cx.logger, "channel: {error}"),
         }
-        self.service.peer_up(&mut self.cx, id, &peer);
     }
 
     fn peer(&mut self, id: PeerId) {
