@@ -1,1 +1,7 @@
+mod listen;
+mod policy;
+mod process;
+mod program;
+mod supervisor;
+mod table;
 fn main() {}

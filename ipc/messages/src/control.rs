@@ -97,7 +97,7 @@ pub enum ListenAddress {
 }
 
 /// A folder that the master opened, and what may be done beneath it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folder {
     /// The absolute path that names it in the configuration.
     pub path: PathBuf,

@@ -63,6 +63,11 @@ impl Setup {
         Ok(Setup { boot, folders, listeners, inbox })
     }
 
+    /// The hand-off inbox, for a service that reads it itself.
+    pub fn take_inbox(&mut self) -> Option<OwnedFd> {
+        self.inbox.take()
+    }
+
     /// The folder that the configuration names `path`, or one above it, with the rest of the path below it.
     pub fn folder_of<'a>(&self, path: &'a Path) -> Option<(&Folder, &'a Path)> {
         let candidates = self.folders.iter().filter_map(|folder| Some((folder, path.strip_prefix(&folder.path).ok()?)));

@@ -82,8 +82,11 @@ pub trait Service: Sized {
     fn peer_down(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _peer: &Peer) {}
     /// A hand-off packet has come, with its descriptors.
     fn handoff(&mut self, _cx: &mut Cx<Self::Done>, _packet: Vec<u8>, _fds: Vec<OwnedFd>) {}
-    /// The connection that was asked for with [`Cx::connect_foreign`]; or the error number.
-    fn foreign(&mut self, _cx: &mut Cx<Self::Done>, _index: u16, _result: Result<ConnId, i32>) {}
+    /// The descriptor that was asked for with [`Cx::connect_foreign`] (a stream socket is then given to [`Cx::adopt`]), or
+    /// the error number.
+    fn foreign(&mut self, _cx: &mut Cx<Self::Done>, _index: u16, _result: Result<OwnedFd, i32>) {}
+    /// Log files are to be opened anew.
+    fn reopen(&mut self, _cx: &mut Cx<Self::Done>) {}
     /// An answer of the master to [`Cx::acting`]: the inbox, or why not.
     fn acting(&mut self, _cx: &mut Cx<Self::Done>, _corr: u32, _inbox: Result<OwnedFd, String>) {}
     /// A timer set with [`Cx::timer`].

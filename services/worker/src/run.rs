@@ -516,14 +516,11 @@ impl<S: Service> Worker<S> {
             (ToWorker::Peer { peer }, Some(fd)) => self.add_peer(fd, peer),
             (ToWorker::Section, Some(fd)) => self.reload(fd.as_fd()),
             (ToWorker::Drain, _) => self.drain(),
-            (ToWorker::Connected { index }, Some(fd)) => {
-                let result = self.cx.adopt(fd).map_err(|error| error.raw_os_error().unwrap_or(0));
-                self.service.foreign(&mut self.cx, index, result);
-            }
+            (ToWorker::Connected { index }, Some(fd)) => self.service.foreign(&mut self.cx, index, Ok(fd)),
             (ToWorker::ConnectFailed { index, errno }, _) => self.service.foreign(&mut self.cx, index, Err(errno)),
             (ToWorker::Inbox { corr }, Some(fd)) => self.service.acting(&mut self.cx, corr, Ok(fd)),
             (ToWorker::ActingRefused { corr, reason }, _) => self.service.acting(&mut self.cx, corr, Err(reason)),
-            (ToWorker::Reopen, _) => self.cx.log.flush(),
+            (ToWorker::Reopen, _) => self.service.reopen(&mut self.cx),
             (message, None) => panic!("the master sent {message:?} without its descriptor"),
         }
     }
