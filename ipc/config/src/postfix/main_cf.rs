@@ -35,7 +35,7 @@ pub struct Setting {
     pub name: String,
     /// Its value, unexpanded.
     pub value: String,
-    /// Where the value begins; where it is empty, where it would.
+    /// Where the value begins; the end of the line where it is empty.
     pub at: Location,
 }
 

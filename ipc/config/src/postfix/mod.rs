@@ -6,6 +6,7 @@
 pub mod expand;
 mod logical;
 pub mod main_cf;
+pub mod master_cf;
 pub mod settings;
 pub mod system;
 pub mod table;
