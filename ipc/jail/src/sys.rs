@@ -144,3 +144,89 @@ pub fn sealed_memory(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
     fcntl(file.as_fd(), FcntlArg::F_ADD_SEALS(seals))?;
     Ok(file.into())
 }
+
+/// A time of day where this machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalTime {
+    /// Of the common era.
+    pub year: i32,
+    /// 0 to 11.
+    pub month: usize,
+    /// 1 to 31.
+    pub day: u32,
+    /// 0 is Sunday.
+    pub weekday: usize,
+    /// 0 to 23.
+    pub hour: u32,
+    /// 0 to 59.
+    pub minute: u32,
+    /// 0 to 60.
+    pub second: u32,
+    /// Seconds east of Greenwich.
+    pub offset: i64,
+}
+
+/// The local time of `seconds` since 1970. The first call reads the time zone; make it before the jail.
+#[expect(unsafe_code, reason = "localtime_r; see the comment inside")]
+pub fn local_time(seconds: i64) -> LocalTime {
+    let time: libc::time_t = seconds;
+    // SAFETY: tm is plain data for which zero is a value; localtime_r writes to it and reads `time`, both of which live
+    // through the call.
+    let tm = unsafe {
+        let mut tm: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const time, &raw mut tm);
+        tm
+    };
+    LocalTime {
+        year: tm.tm_year + 1900,
+        month: tm.tm_mon as usize % 12,
+        day: tm.tm_mday as u32,
+        weekday: tm.tm_wday as usize % 7,
+        hour: tm.tm_hour as u32,
+        minute: tm.tm_min as u32,
+        second: tm.tm_sec as u32,
+        offset: tm.tm_gmtoff,
+    }
+}
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+
+impl LocalTime {
+    /// `Mar 29 13:52:39`, as the system log has it (RFC 3164, section 4.1.2).
+    pub fn log_stamp(&self) -> String {
+        format!("{} {:2} {:02}:{:02}:{:02}", MONTHS[self.month], self.day, self.hour, self.minute, self.second)
+    }
+
+    /// `Sun, 29 Mar 2026 13:52:39 +0200`, as headers have it (RFC 5322, section 3.3).
+    pub fn header_date(&self) -> String {
+        let (sign, offset) = if self.offset < 0 { ('-', -self.offset) } else { ('+', self.offset) };
+        format!(
+            "{}, {} {} {} {:02}:{:02}:{:02} {sign}{:02}{:02}",
+            DAYS[self.weekday],
+            self.day,
+            MONTHS[self.month],
+            self.year,
+            self.hour,
+            self.minute,
+            self.second,
+            offset / 3600,
+            offset / 60 % 60
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_as_logs_and_headers_have_them() {
+        let time =
+            LocalTime { year: 2026, month: 2, day: 9, weekday: 1, hour: 3, minute: 5, second: 7, offset: -12_600 };
+        assert_eq!(time.log_stamp(), "Mar  9 03:05:07");
+        assert_eq!(time.header_date(), "Mon, 9 Mar 2026 03:05:07 -0330");
+        let now = local_time(1_774_785_159);
+        assert_eq!((now.year, now.month), (2026, 2));
+    }
+}

@@ -113,6 +113,8 @@ impl<S: Service> Worker<S> {
         let section = postcard::from_bytes(&setup.boot.section).map_err(|error| StartError::new("section", error))?;
         let control =
             ipc_jail::sys::inherited(CONTROL_FD).map_err(|error| StartError::new("descriptor of control", error))?;
+        // Reads the time zone, which lies outside the jail.
+        ipc_jail::sys::local_time(0);
         let opened = S::pre_jail(&section, &mut setup)?;
         let calls = Calls { accept: S::CALLS.accept || !setup.listeners.is_empty(), ..S::CALLS };
         let entered = ipc_jail::enter(&setup.boot.jail, &setup.grants()?, calls)
