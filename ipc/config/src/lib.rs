@@ -4,3 +4,4 @@
 //! files of the administrator only, never a byte from the network.
 
 pub mod diagnostic;
+pub mod dovecot;
