@@ -271,7 +271,8 @@ impl Checker<'_> {
 
     /// Dovecot's warnings about services that all connections pass through.
     fn client_limits(&mut self) {
-        let services: Vec<_> = self.conf.services();
+        // Dovecot counts them from the last to the first.
+        let services: Vec<_> = self.conf.services().into_iter().rev().collect();
         let limit = |name: &str| {
             let block = self.conf.tree.root.children("service").iter().find(|block| block.name == name);
             let limit = block.and_then(|block| value::uint(get(Scope::Service, block, "client_limit")).ok());
