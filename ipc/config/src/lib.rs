@@ -4,5 +4,6 @@
 //! files of the administrator only, never a byte from the network.
 
 pub mod diagnostic;
+pub mod dovecot;
 pub mod postfix;
 pub mod section;
