@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::dovecot::sections::{Database, Namespace, Passdb};
 use ipc_messages::tls::Offer;
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,16 @@ pub struct Section {
     pub transport: Values,
     /// Settings of `dovecot.conf`, as they hold for the service's protocol.
     pub mailbox: Values,
+    /// Values of `plugin { }`.
+    pub plugin: Values,
+    /// Password databases, in the order in which they are asked; for `auth` alone.
+    pub passdbs: Vec<Passdb>,
+    /// User databases; for `auth` alone.
+    pub userdbs: Vec<Database>,
+    /// Namespaces; for programs that open mailboxes.
+    pub namespaces: Vec<Namespace>,
+    /// Delivery agents by their names in `master.cf`, and their programs; for `qmgr` alone.
+    pub transports: Vec<(String, String)>,
     /// TLS as the service offers it to its clients; `None` when it offers none.
     pub tls: Option<Offer>,
     /// What the connector opens for this service: names of ours, whose positions are the indexes.

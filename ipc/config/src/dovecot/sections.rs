@@ -1,5 +1,7 @@
 //! User and password databases, and namespaces, as typed values.
 
+use serde::{Deserialize, Serialize};
+
 use super::location::MailLocation;
 use super::settings::{DovecotConf, compose, get, valid};
 use super::table::Scope;
@@ -8,7 +10,7 @@ use super::value;
 use crate::diagnostic::Location;
 
 /// Arguments of a database driver: `scheme=CRYPT username_format=%u /etc/dovecot/users`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Args {
     /// The `k=v` words in front.
     pub options: Vec<(String, String)>,
@@ -17,7 +19,7 @@ pub struct Args {
 }
 
 /// A `passdb` block.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passdb {
     /// What both kinds of database have.
     pub database: Database,
@@ -34,7 +36,7 @@ pub struct Passdb {
 }
 
 /// What a `passdb` and a `userdb` block have in common; all of a `userdb`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database {
     /// Name for logs; may be empty.
     pub name: String,
@@ -61,7 +63,7 @@ pub struct Database {
 }
 
 /// Whose mailboxes a namespace holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ownership {
     /// The user's own.
     Private,
@@ -72,7 +74,7 @@ pub enum Ownership {
 }
 
 /// Whether the mailboxes of a namespace appear in LIST.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Listing {
     /// They do.
     Yes,
@@ -83,7 +85,7 @@ pub enum Listing {
 }
 
 /// A `namespace` block.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     /// Name of the block; may be empty.
     pub name: String,
@@ -112,7 +114,7 @@ pub struct Namespace {
 }
 
 /// How a mailbox comes to be when it is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Auto {
     /// It does not.
     No,
@@ -123,7 +125,7 @@ pub enum Auto {
 }
 
 /// A `mailbox` block of a namespace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mailbox {
     /// Its name below the namespace's prefix; may have `*` and `?`.
     pub name: String,
