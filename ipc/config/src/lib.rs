@@ -7,3 +7,4 @@ pub mod diagnostic;
 pub mod dovecot;
 pub mod postfix;
 pub mod section;
+pub mod uses;
