@@ -7,6 +7,8 @@ pub mod expand;
 mod logical;
 pub mod main_cf;
 pub mod master_cf;
+pub mod match_list;
+pub mod network;
 pub mod settings;
 pub mod system;
 pub mod table;
