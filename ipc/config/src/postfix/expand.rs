@@ -184,9 +184,8 @@ impl Expander<'_> {
     /// Whether the relation at the start of `text` holds, as the value [`TRUE`] or the empty one, and what follows.
     fn relation<'t>(&mut self, text: &'t str) -> Result<(Option<String>, &'t str), String> {
         let (left, after_left) = braced(text)?;
-        let rest = after_left;
-        let symbol_end = rest.find(|c| !"<>!=?+-*/~&|%".contains(c)).unwrap_or(rest.len());
-        let (symbol, rest) = rest.split_at(symbol_end);
+        let symbol_end = after_left.find(|c| !"<>!=?+-*/~&|%".contains(c)).unwrap_or(after_left.len());
+        let (symbol, rest) = after_left.split_at(symbol_end);
         let holds = match symbol {
             "==" => Ordering::is_eq,
             "!=" => Ordering::is_ne,

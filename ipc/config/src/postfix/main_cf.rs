@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use super::expand::{Expansion, expand};
 use super::logical::{LogicalLine, is_space, logical_lines};
+use super::network::Network;
 use super::settings::Settings;
 use super::system::{InterfaceAddress, System};
 use super::table::{self, Kind, transport};
@@ -204,7 +205,7 @@ impl MainCf {
             let protocol = if interface.address.is_ipv4() { "ipv4" } else { "ipv6" };
             let spoken = protocols.iter().any(|word| word == "all" || word == protocol);
             if spoken && is_receiving(&receiving, interface.address) {
-                let network = network(interface, &style);
+                let network = network(interface, &style).to_string();
                 if !networks.contains(&network) {
                     networks.push(network);
                 }
@@ -247,27 +248,19 @@ fn is_receiving(inet_interfaces: &str, address: IpAddr) -> bool {
     }
 }
 
-/// The network of an interface: `192.0.2.0/24`, `[fd00::]/64`.
-fn network(interface: InterfaceAddress, style: &str) -> String {
-    match interface.address {
-        IpAddr::V4(address) => {
-            let bits = match (style, address.octets()[0]) {
-                ("host", _) => 32,
-                ("class", 0..128) => 8,
-                ("class", 128..192) => 16,
-                ("class", 192..224) => 24,
-                ("class", _) => 4,
-                _ => u32::from(interface.prefix),
-            };
-            let mask = u32::MAX.checked_shl(32 - bits.min(32)).unwrap_or(0);
-            format!("{}/{bits}", std::net::Ipv4Addr::from_bits(address.to_bits() & mask))
-        }
-        IpAddr::V6(address) => {
-            let bits = if style == "host" { 128 } else { u32::from(interface.prefix) };
-            let mask = u128::MAX.checked_shl(128 - bits.min(128)).unwrap_or(0);
-            format!("[{}]/{bits}", std::net::Ipv6Addr::from_bits(address.to_bits() & mask))
-        }
-    }
+/// The network of an interface in the given style.
+fn network(interface: InterfaceAddress, style: &str) -> Network {
+    let bits = match (style, interface.address) {
+        ("host", _) => 128,
+        ("class", IpAddr::V4(address)) => match address.octets()[0] {
+            0..128 => 8,
+            128..192 => 16,
+            192..224 => 24,
+            _ => 4,
+        },
+        _ => interface.prefix,
+    };
+    Network::containing(interface.address, bits)
 }
 
 /// The kind of a parameter that Postfix knows, by its own name or as one of a transport.

@@ -57,7 +57,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     boolean("require_home_directory", "no", NOT_YET, "Defer mail when the home folder is missing."),
     boolean("strict_mailbox_ownership", "yes", NOT_YET,
         "Defer mail when a mailbox belongs to another user."),
-    boolean("biff", "yes", NOT_YET, "Tell a user who is logged in of new mail."),
+    boolean("biff", "yes", no_effect("there is no comsat service to tell"), "Tell a user who is logged in of new mail."),
     boolean("sun_mailtool_compatibility", "no", NOT_YET, "Old way of locking."),
     maps("local_delivery_status_filter", "$default_delivery_status_filter", NOT_YET,
         "Table that edits delivery status codes and texts."),
