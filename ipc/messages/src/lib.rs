@@ -4,6 +4,7 @@
 //! Both ends of a channel are the same build; these types have no version. What is written to disk (the envelope) has one
 //! of its own.
 
+pub mod admin;
 pub mod auth;
 pub mod control;
 pub mod delivery;

@@ -76,3 +76,57 @@ pub enum FromQmgr {
         queue_id: QueueId,
     },
 }
+
+/// To `qmgr`, from `mailctl` (`mailq`, `postqueue`, `postsuper`, `postcat`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QueueRequest {
+    /// Every message. Answered by [`QueueAnswer::Message`]s.
+    List,
+    /// Attempt everything that is deferred now (`postqueue -f`).
+    Flush,
+    /// Attempt this message now (`postqueue -i`).
+    FlushOne(QueueId),
+    /// Delete (`postsuper -d`); all with `None`.
+    Delete(Option<QueueId>),
+    /// Hold (`postsuper -h`).
+    Hold(Option<QueueId>),
+    /// Release from hold (`postsuper -H`).
+    Release(Option<QueueId>),
+    /// Put back as if it had just arrived (`postsuper -r`).
+    Requeue(Option<QueueId>),
+    /// The content of one message; its descriptor comes with [`QueueAnswer::Message`] (`postcat -q`).
+    Open(QueueId),
+}
+
+/// From `qmgr` to `mailctl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QueueAnswer {
+    /// One message.
+    Message(Listed),
+    /// So many messages were changed; no more comes.
+    End {
+        /// How many.
+        count: u32,
+    },
+    /// It could not be done.
+    Failed(String),
+}
+
+/// A message as `mailq` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// `incoming`, `active`, `deferred`, `hold`, `corrupt`: Postfix's queue names.
+    pub queue: String,
+    /// Its name.
+    pub queue_id: QueueId,
+    /// Seconds since 1970 of its arrival.
+    pub arrival: u64,
+    /// Bytes of its content.
+    pub size: u64,
+    /// The sender; empty for the null sender.
+    pub sender: String,
+    /// Recipients that are not finished, each with the reason of its last deferral.
+    pub recipients: Vec<(String, Option<String>)>,
+    /// Where the content begins in the descriptor (only for `Open`).
+    pub offset: u64,
+}
