@@ -74,7 +74,7 @@ impl Files for Machine {
         let below = self.0.keys().filter_map(|path| path.strip_prefix(folder).ok());
         let mut names: Vec<String> = below.filter_map(|rest| Some(rest.iter().next()?.to_str()?.to_owned())).collect();
         names.dedup();
-        Ok(names)
+        if names.is_empty() { Err(io::Error::from_raw_os_error(2)) } else { Ok(names) }
     }
 }
 
