@@ -13,16 +13,18 @@
 //! With a `.`, the first number is how many characters are left out (from the end, if negative) and the second how many
 //! are taken; for the hashes `H` and `N` they are the least number of digits and what the value is taken modulo.
 
+mod format;
+mod long;
+
 use std::fmt;
+
+use format::Format;
+use long::long;
 
 /// Longest result, in bytes.
 pub const MAX_EXPANDED: usize = 64 * 1024;
 /// How deep variables may stand in the arguments of others.
 pub const MAX_DEPTH: usize = 8;
-/// Greatest width or offset.
-const MAX_WIDTH: i64 = 1 << 32;
-/// Modifiers of one variable; Dovecot's own limit.
-const MAX_MODIFIERS: usize = 10;
 
 /// Why a template cannot be expanded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,9 @@ pub enum Error {
     TooDeep,
 }
 
+/// An MD5 of bytes.
+pub type Md5 = fn(&[u8]) -> [u8; 16];
+
 /// Where values come from.
 ///
 /// This crate links no digest: a process that has one brings it for `%M` and `%N`.
@@ -53,7 +58,7 @@ pub struct Vars<'a> {
     /// What a variable of the environment holds, for `%{env:NAME}`.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// MD5.
-    pub md5: Option<fn(&[u8]) -> [u8; 16]>,
+    pub md5: Option<Md5>,
 }
 
 impl fmt::Display for Error {
@@ -91,7 +96,7 @@ pub fn static_prefix(template: &str) -> &str {
 pub fn uses(template: &str, key: char, long: &str) -> bool {
     let mut rest = template;
     while let Some((_, after)) = rest.split_once('%') {
-        let (format, after) = Format::parse(after);
+        let (_, after) = Format::parse(after);
         rest = match (after.strip_prefix('{').and_then(closing_brace), after.chars().next()) {
             (Some((inside, after)), _) => {
                 let name = inside.split(['|', ':', ';']).next().unwrap_or_default();
@@ -100,7 +105,7 @@ pub fn uses(template: &str, key: char, long: &str) -> bool {
                 }
                 after
             }
-            (None, Some(found)) if found == key && format.modifiers.len() <= MAX_MODIFIERS => return true,
+            (None, Some(found)) if found == key => return true,
             (None, Some(found)) => &after[found.len_utf8()..],
             (None, None) => "",
         };
@@ -133,103 +138,6 @@ fn expand_at(template: &str, vars: &Vars<'_>, depth: usize) -> Result<String, Er
     }
     out += rest;
     if out.len() > MAX_EXPANDED { Err(Error::TooLong) } else { Ok(out) }
-}
-
-/// What stands between `%` and the key.
-#[derive(Debug, Default)]
-struct Format {
-    /// Characters left out; negative counts from the end.
-    offset: i64,
-    /// Characters taken; 0 is all, negative leaves that many out at the end.
-    width: i64,
-    zeros: bool,
-    modifiers: Vec<char>,
-}
-
-impl Format {
-    /// Reads a format, and gives what follows it.
-    fn parse(text: &str) -> (Format, &str) {
-        let mut format = Format::default();
-        let negative = text.starts_with('-');
-        let mut rest = text.strip_prefix('-').unwrap_or(text);
-        format.zeros = rest.starts_with('0');
-        (format.width, rest) = number(rest);
-        if let Some(after) = rest.strip_prefix('.') {
-            format.offset = if negative { -format.width } else { format.width };
-            format.zeros = after.starts_with('0');
-            let after = after.strip_prefix('0').unwrap_or(after);
-            let negative = after.starts_with('-');
-            (format.width, rest) = number(after.strip_prefix('-').unwrap_or(after));
-            format.width = if negative { -format.width } else { format.width };
-        }
-        while format.modifiers.len() < MAX_MODIFIERS
-            && let Some(modifier) = rest.chars().next().filter(|letter| "LUEXRHNMDT".contains(*letter))
-        {
-            format.modifiers.push(modifier);
-            rest = &rest[1..];
-        }
-        (format, rest)
-    }
-
-    /// Applies the modifiers to a value, cuts it and adds it to the result.
-    fn write(mut self, value: String, vars: &Vars<'_>, out: &mut String) -> Result<(), Error> {
-        let mut value = value;
-        for modifier in std::mem::take(&mut self.modifiers) {
-            value = self.modify(modifier, &value, vars)?;
-        }
-        let length = value.chars().count() as i64;
-        let skipped = if self.offset < 0 { (length + self.offset).max(0) } else { self.offset.min(length) };
-        let left = length - skipped;
-        let taken = match self.width {
-            0 => left,
-            _ if self.zeros && self.width > 0 => {
-                if self.width > MAX_EXPANDED as i64 {
-                    return Err(Error::TooLong);
-                }
-                out.extend((left..self.width).map(|_| '0'));
-                left
-            }
-            width if width < 0 => (left + width).max(0),
-            width => width.min(left),
-        };
-        out.extend(value.chars().skip(skipped as usize).take(taken as usize));
-        Ok(())
-    }
-
-    fn modify(&mut self, modifier: char, value: &str, vars: &Vars<'_>) -> Result<String, Error> {
-        Ok(match modifier {
-            'L' => value.to_ascii_lowercase(),
-            'U' => value.to_ascii_uppercase(),
-            'E' => super::doveconf::escape(value),
-            'X' => format!("{:x}", value.parse::<u64>().unwrap_or(0)),
-            'R' => value.chars().rev().collect(),
-            'D' => value.replace('.', ",dc="),
-            'T' => value.trim_end_matches(|c: char| c.is_ascii_whitespace()).to_owned(),
-            'H' => self.bucket(u64::from(string_hash(value))),
-            'M' => md5(value, vars)?.iter().map(|byte| format!("{byte:02x}")).collect(),
-            _ => {
-                let digest = md5(value, vars)?;
-                self.bucket(digest.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
-            }
-        })
-    }
-
-    /// A hash modulo the width, in hex, with the offset as its least number of digits. Both are used up by that.
-    fn bucket(&mut self, hash: u64) -> String {
-        let hash = match std::mem::take(&mut self.width).unsigned_abs() {
-            0 => hash,
-            width => hash % width,
-        };
-        let digits = std::mem::take(&mut self.offset).clamp(0, 64) as usize;
-        format!("{:0digits$x}", hash as u32)
-    }
-}
-
-/// Leading digits as a number, and what follows them.
-fn number(text: &str) -> (i64, &str) {
-    let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
-    let number = text[..end].bytes().fold(0, |sum: i64, digit| (sum * 10 + i64::from(digit - b'0')).min(MAX_WIDTH));
-    (number, &text[end..])
 }
 
 /// Splits what follows `{` at the `}` that belongs to it. `\x` is never a brace.
@@ -318,173 +226,6 @@ fn domain(user: &str) -> &str {
     user.split_once('@').map_or("", |(_, domain)| domain)
 }
 
-/// What stands between braces.
-fn long(inside: &str, vars: &Vars<'_>, depth: usize) -> Result<String, Error> {
-    if let Some(arguments) = inside.strip_prefix("if;") {
-        return condition(arguments, vars, depth);
-    }
-    if let Some(name) = inside.strip_prefix("env:") {
-        return Ok((vars.environment)(name).unwrap_or_default());
-    }
-    let mut parts = inside.split('|').map(str::trim);
-    let name = parts.next().unwrap_or_default();
-    let mut value = named(name, vars);
-    for filter in parts {
-        value = apply(filter, value, vars, depth)?;
-    }
-    value.ok_or_else(|| Error::Unknown(format!("%{name}")))
-}
-
-/// One filter of 2.4. Only `default` takes a variable that has no value.
-fn apply(filter: &str, value: Option<String>, vars: &Vars<'_>, depth: usize) -> Result<Option<String>, Error> {
-    let (name, arguments) = match filter.split_once('(') {
-        Some((name, rest)) => (name.trim(), arguments(rest.strip_suffix(')').unwrap_or(rest))),
-        None => (filter, Vec::new()),
-    };
-    let argument = |at: usize| {
-        let text = arguments.get(at).ok_or_else(|| Error::Argument(format!("{name}: missing parameter(s)")))?;
-        expand_at(text, vars, depth + 1)
-    };
-    let count = |at: usize| {
-        let text = argument(at)?;
-        text.parse::<usize>().map_err(|_| Error::Argument(format!("{name}: '{text}' is not a number")))
-    };
-    if name == "default" {
-        let empty = value.as_ref().is_none_or(String::is_empty);
-        return if empty {
-            if arguments.is_empty() { Ok(Some(String::new())) } else { argument(0).map(Some) }
-        } else {
-            Ok(value)
-        };
-    }
-    let Some(value) = value else { return Ok(None) };
-    Ok(Some(match name {
-        "username" => username(&value).to_owned(),
-        "domain" => domain(&value).to_owned(),
-        "lower" => value.to_lowercase(),
-        "upper" => value.to_uppercase(),
-        "reverse" => value.chars().rev().collect(),
-        "rtrim" => value.trim_end().to_owned(),
-        "ltrim" => value.trim_start().to_owned(),
-        "length" => value.len().to_string(),
-        "hex" => format!("{:x}", value.parse::<u64>().unwrap_or(0)),
-        "hexlify" => value.bytes().map(|byte| format!("{byte:02x}")).collect(),
-        "ldap_dn" => value.replace('.', ",dc="),
-        "concat" => value + &argument(0)?,
-        "substr" => {
-            let from = count(0)?;
-            let taken = if arguments.len() > 1 { count(1)? } else { usize::MAX };
-            value.chars().skip(from).take(taken).collect()
-        }
-        _ => return Err(Error::UnknownFilter(name.to_owned())),
-    }))
-}
-
-/// Arguments between parentheses, without white space and quotes around them.
-fn arguments(text: &str) -> Vec<String> {
-    let plain = |argument: &str| {
-        let argument = argument.trim();
-        let unquoted = ['\'', '"'].iter().find_map(|quote| argument.strip_prefix(*quote)?.strip_suffix(*quote));
-        unquoted.unwrap_or(argument).to_owned()
-    };
-    text.split(',').map(plain).collect()
-}
-
-/// `value;operator;value;then;else`, in which each part may have variables.
-fn condition(text: &str, vars: &Vars<'_>, depth: usize) -> Result<String, Error> {
-    let mut parts = split_condition(text);
-    if parts.len() == 4 {
-        parts.push(String::new());
-    }
-    let parts: Vec<String> = parts.iter().map(|part| expand_at(part, vars, depth + 1)).collect::<Result<_, Error>>()?;
-    let [left, operator, right, then, otherwise] = parts.as_slice() else {
-        return Err(Error::Argument(format!("if: requires four or five parameters, got {}", parts.len())));
-    };
-    Ok(if compare(left, operator, right)? { then.clone() } else { otherwise.clone() })
-}
-
-/// Splits at `;` outside of variables. `\x` stands for `x`.
-fn split_condition(text: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut depth = 0_usize;
-    let mut previous = ' ';
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        let last = parts.len() - 1;
-        match character {
-            '\\' => parts[last].extend(characters.next()),
-            ';' if depth == 0 => parts.push(String::new()),
-            _ => {
-                depth = match character {
-                    '{' if previous == '%' || depth > 0 => depth + 1,
-                    '}' => depth.saturating_sub(1),
-                    _ => depth,
-                };
-                parts[last].push(character);
-            }
-        }
-        previous = character;
-    }
-    // Dovecot takes no notice of an empty part at the end.
-    if parts.last().is_some_and(String::is_empty) {
-        parts.pop();
-    }
-    parts
-}
-
-fn compare(left: &str, operator: &str, right: &str) -> Result<bool, Error> {
-    let numbers = || {
-        let number = |text: &str, side: &str| {
-            text.parse::<i64>().map_err(|_| Error::Argument(format!("if: {text} ({side}) is not a number")))
-        };
-        Ok((number(left, "lhs")?, number(right, "rhs")?))
-    };
-    Ok(match operator {
-        "==" => numbers().map(|(one, other)| one == other)?,
-        "!=" => numbers().map(|(one, other)| one != other)?,
-        "<" => numbers().map(|(one, other)| one < other)?,
-        "<=" => numbers().map(|(one, other)| one <= other)?,
-        ">" => numbers().map(|(one, other)| one > other)?,
-        ">=" => numbers().map(|(one, other)| one >= other)?,
-        "eq" => left == right,
-        "ne" => left != right,
-        "lt" => left < right,
-        "le" => left <= right,
-        "gt" => left > right,
-        "ge" => left >= right,
-        "*" => wildcard(right, left),
-        "!*" => !wildcard(right, left),
-        // A regular expression on what a client sends would need an engine in the process that holds privileges.
-        "~" | "!~" => return Err(Error::Argument(format!("if: comparator '{operator}' is not supported yet"))),
-        _ => return Err(Error::Argument(format!("if: Unsupported comparator '{operator}'"))),
-    })
-}
-
-/// `*` stands for any text and `?` for one character, and nothing else for anything but itself.
-fn wildcard(pattern: &str, text: &str) -> bool {
-    let mut quoted = String::with_capacity(pattern.len());
-    for character in pattern.chars() {
-        if matches!(character, '[' | '\\') {
-            quoted.push('\\');
-        }
-        quoted.push(character);
-    }
-    super::glob::matches(&quoted, text)
-}
-
-fn md5(value: &str, vars: &Vars<'_>) -> Result<[u8; 16], Error> {
-    vars.md5.map(|md5| md5(value.as_bytes())).ok_or(Error::NoDigest)
-}
-
-/// Dovecot's string hash (`%H`), which is that of ELF symbol tables.
-fn string_hash(text: &str) -> u32 {
-    text.bytes().fold(0, |hash: u32, byte| {
-        let hash = (hash << 4).wrapping_add(u32::from(byte));
-        let high = hash & 0xf000_0000;
-        (hash ^ (high >> 24)) ^ high
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -567,6 +308,63 @@ mod tests {
         }
     }
 
+    /// What the real auth process made of these in the home of a user.
+    #[test]
+    fn recorded_expansions() {
+        let value = |name: &str| match name {
+            "user" => Some("joe.doe@example.org".to_owned()),
+            "service" => Some("doveadm".to_owned()),
+            _ => None,
+        };
+        let md5 = |input: &[u8]| <md5::Md5 as md5::Digest>::digest(input).into();
+        let vars = Vars { value: &value, environment: &|_| None, md5: Some(md5) };
+        for (template, expected) in [
+            ("%u", "joe.doe@example.org"),
+            ("%LRn", "eod.eoj"),
+            ("%Dn", "joe,dc=doe"),
+            ("%1n", "j"),
+            ("%4.3n", "doe"),
+            ("%-3.2n", "do"),
+            ("%0.32n", "joe.doe"),
+            ("%2.-1n", "e.do"),
+            ("%08n", "0joe.doe"),
+            ("%2.256Nu", "b8"),
+            ("%4.0Nu", "22043eb8"),
+            ("%4.16Nu", "0008"),
+            ("%Nu", "22043eb8"),
+            ("%Hu", "f14fbe7"),
+            ("%2.256Hu", "e7"),
+            ("%3.0Hu", "f14fbe7"),
+            ("%Mu", "d65226bb22043eb8e9a9c6c92f117630"),
+            ("%20MRu", "036711f29c6c9a9e8be3"),
+            ("%Xn", "0"),
+            ("%En", "joe.doe"),
+            ("%Tn|", "joe.doe|"),
+            ("%3{username}", "joe"),
+            ("%{if;%s;eq;imap;yes;no}", "no"),
+            ("%{if;3;>=;10;big;small}", "small"),
+            ("%{if;%u;*;joe*@*;a\\;b}", "a;b"),
+            ("%{if;%s;eq;pop3;yes}|", "|"),
+            ("%{if;%{if;1;==;1;a;b};eq;a;in;out}", "in"),
+            ("%{env:PATH}|", "|"),
+            ("%{domain_first}.%{domain_last}", "example.org.example.org"),
+            ("%%x", "%x"),
+            ("%05.02n", "oe"),
+            ("%-2n", "jo"),
+            ("%2.n", "e.doe"),
+            ("%UULn", "joe.doe"),
+            ("%1.03n", "oe.doe"),
+            ("%010.3n", ""),
+            ("%.3n", "joe"),
+        ] {
+            assert_eq!(expand(template, &vars).as_deref(), Ok(expected), "{template}");
+        }
+        for bad in ["%{user", "%~"] {
+            let name = bad[..2].to_owned();
+            assert_eq!(expand(bad, &vars), Err(Error::Unknown(name)), "{bad}");
+        }
+    }
+
     #[test]
     fn bad_templates_say_why() {
         let argument = |why: &str| Error::Argument(why.to_owned());
@@ -603,15 +401,6 @@ mod tests {
         let vars = Vars { value: &value, environment: &environment, md5: None };
         assert_eq!(expand("%u", &vars).as_deref(), Ok("%{env:TZ}%u@%d"));
         assert_eq!(expand("%{if;%u;eq;x;a;%n}", &vars).as_deref(), Ok("%{env:TZ}%u"));
-    }
-
-    #[test]
-    fn hashes_are_dovecots() {
-        // The ELF hash of these names, as in the System V ABI.
-        for (text, expected) in [("", 0), ("printf", 0x077905a6), ("exit", 0x0006cf04), ("syscall", 0x0b09985c)] {
-            assert_eq!(string_hash(text), expected, "{text}");
-        }
-        assert_eq!(run("%Hs").as_deref(), Ok("70380"));
     }
 
     #[test]
