@@ -54,7 +54,10 @@ pub struct Credentials {
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { authorization, user, password: _ } = self;
-        out.debug_struct("Credentials").field("authorization", authorization).field("user", user).finish_non_exhaustive()
+        out.debug_struct("Credentials")
+            .field("authorization", authorization)
+            .field("user", user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -143,7 +146,8 @@ impl Exchange {
 /// Empty parts are accepted here: an empty user is for the user database to refuse, with Dovecot's words.
 fn plain(message: &[u8]) -> Result<Credentials, Malformed> {
     let mut parts = message.split(|byte| *byte == 0);
-    let (Some(authorization), Some(user), Some(password), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(authorization), Some(user), Some(password), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(Malformed::Input);
     };
