@@ -170,6 +170,7 @@ impl Engine {
             return Lookup::NotFound;
         }
         match self.credentials(&mut request, environment) {
+            passdb::Answer::Ok if !request.passdb_success => Lookup::Failed(None),
             passdb::Answer::Ok => Lookup::Found(request.user, request.extra.visible),
             passdb::Answer::Unknown | passdb::Answer::Disabled => Lookup::NotFound,
             passdb::Answer::Mismatch | passdb::Answer::Failed | passdb::Answer::Next => Lookup::Failed(None),

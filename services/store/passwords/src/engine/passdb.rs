@@ -336,8 +336,6 @@ impl Engine {
             Answer::Ok
         } else if request.passdb_failed || answer == Answer::Failed {
             Answer::Failed
-        } else if answer == Answer::Ok {
-            Answer::Mismatch
         } else {
             answer
         })
@@ -352,6 +350,8 @@ impl Engine {
 
     fn decide(&mut self, mut request: Request, answer: Answer) -> Step {
         let decision = match answer {
+            // The password was right, but the rules did not make it a success.
+            Answer::Ok if !request.passdb_success => Decision::Failure,
             Answer::Ok => Decision::Success,
             Answer::Failed | Answer::Next => Decision::TemporaryFailure,
             _ if request.master_user.is_some() => Decision::NotAuthorized,
@@ -390,7 +390,7 @@ fn apply_rule(request: &mut Request, passdb: &Passdb, answer: Answer) -> bool {
 /// `username_filter`: no excluding pattern (`!` before it) matches, and an including one does, if there is any.
 fn filter_accepts(patterns: &[String], user: &str) -> bool {
     let (excluding, including): (Vec<_>, Vec<_>) = patterns.iter().partition(|pattern| pattern.starts_with('!'));
-    !excluding.iter().any(|pattern| wildcard(pattern[1..].as_bytes(), user.as_bytes()))
+    !excluding.iter().any(|pattern| wildcard(&pattern.as_bytes()[1..], user.as_bytes()))
         && (including.is_empty() || including.iter().any(|pattern| wildcard(pattern.as_bytes(), user.as_bytes())))
 }
 

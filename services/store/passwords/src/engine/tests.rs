@@ -445,6 +445,16 @@ fn result_rules() {
     }
 }
 
+/// A database that may not make a login successful still tells that a user exists.
+#[test]
+fn existence_needs_no_success() {
+    let open = Passdb { result_success: Rule::Continue, ..passdb("static", "nopassword") };
+    let (world, mut engine) = (World::default(), engine(vec![open], vec![]));
+    assert_eq!(outcome(&mut engine, &world, "u", "x", "").decision, Decision::Failure);
+    assert_eq!(find(&mut engine, &world, "u"), "USER\t1\tu");
+    assert_eq!(engine.lookup_passdb("u", &Parameters::new("lmtp"), &world), Lookup::Failed(None));
+}
+
 #[test]
 fn userdb_rules() {
     let world = World::with(&[("/a", "u:x:1:1::/a::\n"), ("/b", "u:x:2:2::/b::\nv:x:2:2::/b::\n")]);
