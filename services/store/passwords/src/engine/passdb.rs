@@ -232,6 +232,10 @@ impl Engine {
         let expanded = request.expand_path(path, environment).map_err(|error| {
             self.note(request, Level::Error, name, &format!("Failed to expand passwd-file path {path}: {error}"));
         })?;
+        let Some(expanded) = expanded else {
+            self.note_failure(request, name, "unknown user");
+            return Ok(None);
+        };
         let wanted = request.expand(username_format, environment).map_err(|error| {
             self.note(
                 request,

@@ -150,13 +150,15 @@ impl Request {
         environment.expand(template, &|name| self.variable(name, &self.user))
     }
 
-    /// Expands a path: a value ends at its first slash, so that no name leads elsewhere. `..` alone is no name either.
-    pub fn expand_path(&self, template: &str, environment: &dyn Environment) -> Result<String, String> {
-        environment.expand(template, &|name| {
+    /// Expands a path: a value ends at its first slash, and `None` if one of them makes a step upwards (`user@..`), so that
+    /// no name leads out of the folder that the administrator named.
+    pub fn expand_path(&self, template: &str, environment: &dyn Environment) -> Result<Option<String>, String> {
+        let path = environment.expand(template, &|name| {
             let value = self.variable(name, &self.user)?;
-            let part = value.split('/').next().unwrap_or_default();
-            Some(if matches!(part, "." | "..") { String::new() } else { part.to_owned() })
-        })
+            Some(value.split('/').next().unwrap_or_default().to_owned())
+        })?;
+        let steps = |path: &str| path.split('/').filter(|part| matches!(*part, "." | "..")).count();
+        Ok((steps(&path) == steps(template)).then_some(path))
     }
 }
 
