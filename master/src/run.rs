@@ -524,7 +524,7 @@ fn lock(spool: &Path) -> Result<Flock<File>, StartError> {
         let _ = file.read_to_string(&mut pid);
         (EX_TEMPFAIL, vec![format!("master: the mail system is already running as process {}", pid.trim())])
     })?;
-    let written = lock.set_len(0).and_then(|()| write!(lock, "{}\n", std::process::id()));
+    let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
     written.map_err(|error| (EX_CANTCREAT, vec![format!("master: {}: {error}", path.display())]))?;
     Ok(lock)
 }

@@ -18,7 +18,7 @@ use slog::Logger;
 use crate::listen;
 use crate::policy::{Action, Pid, Policy, ServiceId};
 use crate::process::{self, Base, Process};
-use crate::program::{self, Program};
+use crate::program::Program;
 use crate::table::{AccountRules, Half, Spec, Table};
 
 /// Tokens of listeners and inboxes: the service, and which of its sockets.
