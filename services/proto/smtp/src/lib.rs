@@ -14,8 +14,10 @@
 
 pub mod address;
 pub mod body;
+pub mod client;
 pub mod limits;
 mod line;
 pub mod params;
 pub mod reply;
+pub mod server;
 pub mod xtext;

@@ -38,6 +38,12 @@ impl Status {
         parts.next().is_none().then(|| (Self { class, subject, detail }, text[end..].trim_start()))
     }
 
+    /// The same subject and detail as a temporary failure.
+    #[must_use]
+    pub fn temporary(self) -> Self {
+        Self { class: 4, ..self }
+    }
+
     /// 2 (success), 4 (try again) or 5 (never).
     pub fn class(self) -> u8 {
         self.class
@@ -122,7 +128,7 @@ impl Reply {
     pub fn softened(mut self) -> Self {
         if self.code >= 500 {
             self.code -= 100;
-            self.status = self.status.map(|status| Status { class: 4, ..status });
+            self.status = self.status.map(Status::temporary);
         }
         self
     }
