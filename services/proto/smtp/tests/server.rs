@@ -205,9 +205,17 @@ fn replay(transcript: &Transcript, cut: Cut) {
             }
             Step::Server(bytes) => expected.extend_from_slice(bytes),
             Step::Body(line) => body.extend_from_slice(format!("{line}\n").as_bytes()),
+            Step::Event(event) if event == "eof" => {
+                run.session.disconnected();
+                run.pump();
+            }
+            Step::Event(_) => {
+                run.session.timed_out();
+                run.pump();
+            }
             Step::Tls => tls += 1,
             Step::Close => closed = true,
-            Step::Answer(..) | Step::Log(_) => {}
+            Step::Answer(..) | Step::Log(_) | Step::Outcome(_) => {}
         }
     }
     let name = format!("{} {cut:?}", transcript.name);

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Invariants: every recipient of an envelope gets exactly one [`Outcome`], unless [`Action::Failed`] comes, which is for
-//! all that have none; a recipient is `delivered` only after a 2yz reply to the end of its message; after a reply that
+//! all that have none, or [`Action::Stale`]; a recipient is delivered only after a 2yz reply to the end of its message; after a reply that
 //! is no SMTP the connection is not used again.
 //!
 //! The client must not know time ([`Client::step`] names the limit that applies) and must not choose what to do about a
@@ -100,6 +100,8 @@ pub enum Action {
     Done { reusable: bool },
     /// The server is no good now: all recipients without an outcome have failed for this reason.
     Failed(Failure),
+    /// The kept connection works no more and the message was not tried: deliver it over another one.
+    Stale,
     /// Close the connection; nothing follows.
     Close,
 }
@@ -234,9 +236,10 @@ impl Client {
     /// Begins the delivery of a message.
     ///
     /// # Panics
-    /// If the session is not open ([`Action::Ready`]) or a delivery is in progress.
+    /// If the session is not open ([`Action::Ready`]), a delivery is in progress, or the last one ended in
+    /// [`Action::Done`] that is not `reusable`.
     pub fn deliver(&mut self, envelope: Envelope) {
-        assert!(matches!(self.state, State::Ready), "no delivery now: {:?}", self.state);
+        assert!(matches!(self.state, State::Ready) && !self.spoiled, "no delivery now: {:?}", self.state);
         if envelope.requires_smtputf8 && !self.capabilities.smtputf8 {
             let reason = format!("SMTPUTF8 is required, but was not offered by host {}", self.config.server);
             let failure = Failure::local(Status::new(5, 6, 7), reason);
@@ -313,9 +316,14 @@ impl Client {
     }
 
     fn break_off(&mut self, what: &str, how: &str) {
-        if let (Some(step), false) = (self.step(), matches!(self.state, State::Quit | State::Abort)) {
-            let reason = format!("{what} {} {how}while {}", self.config.server, step.description());
-            self.actions.push_back(Action::Failed(Failure::local(Status::new(4, 4, 2), reason)));
+        match (&self.state, self.step()) {
+            (State::Probe(_), _) => self.actions.push_back(Action::Stale),
+            (State::Abort, _) => self.actions.push_back(Action::Done { reusable: false }),
+            (State::Quit, _) | (_, None) => {}
+            (_, Some(step)) => {
+                let reason = format!("{what} {} {how}while {}", self.config.server, step.description());
+                self.actions.push_back(Action::Failed(Failure::local(Status::new(4, 4, 2), reason)));
+            }
         }
         self.close();
     }
@@ -345,11 +353,14 @@ impl Client {
     }
 
     fn reply(&mut self, reply: Received) {
-        self.spoiled |= reply.garbage || is_out_of_step(reply.code);
+        self.spoiled |= reply.garbage || reply.code == 421;
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Handshake(step) => self.handshake(step, reply),
             State::Probe(transaction) if reply.is_positive() => self.state = State::Transaction(transaction),
-            State::Probe(_) => self.fail(self.refusal(&reply, Step::Probe)),
+            State::Probe(_) => {
+                self.actions.push_back(Action::Stale);
+                self.close();
+            }
             State::Transaction(transaction) => self.transaction_reply(transaction, reply),
             State::Abort => {
                 self.spoiled |= !reply.is_positive();
@@ -429,7 +440,8 @@ impl Client {
     }
 
     /// The failure that a reply means.
-    fn refusal(&self, reply: &Received, step: Step) -> Failure {
+    fn refusal(&mut self, reply: &Received, step: Step) -> Failure {
+        self.spoiled |= is_out_of_step(reply.code);
         let reason = format!("host {} said: {} (in reply to {})", self.config.server, reply.text, step.command());
         protocol_error(reply, reason)
     }
@@ -464,9 +476,9 @@ impl Client {
     }
 }
 
-/// A reply that a working server does not give at this point: the next ones may be for other commands.
+/// A refusal of the command as such, not of the mail: client and server do not understand each other.
 fn is_out_of_step(code: u16) -> bool {
-    !(200..600).contains(&code) || matches!(code, 421 | 521 | 555) || (500..510).contains(&code)
+    !(400..600).contains(&code) || code == 555 || (500..510).contains(&code)
 }
 
 /// A reply that neither accepts nor refuses is an error of the protocol, and that is permanent.

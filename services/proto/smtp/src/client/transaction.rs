@@ -163,7 +163,10 @@ impl Client {
             }
             Step::Data => {
                 let accepted = std::mem::take(&mut transaction.accepted);
-                self.all_failed(accepted, &reply, step);
+                // Without recipients the refusal is what was to be expected.
+                if !accepted.is_empty() {
+                    self.all_failed(accepted, &reply, step);
+                }
                 return self.abort();
             }
             Step::Dot if transaction.lmtp => {

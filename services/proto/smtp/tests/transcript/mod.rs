@@ -9,6 +9,8 @@
 //! A: question => answer        what the caller decides, in order
 //! L: text           a log line
 //! B: text           a line of message content that comes out
+//! O: text           the outcome of a delivery
+//! E: eof            the peer closes the connection here; or `timeout`
 //! T:                STARTTLS takes place
 //! X:                the connection is closed by the machine under test
 //! ```
@@ -25,6 +27,8 @@ pub enum Step {
     Answer(String, String),
     Log(String),
     Body(String),
+    Outcome(String),
+    Event(String),
     Tls,
     Close,
 }
@@ -71,6 +75,8 @@ impl Transcript {
                 }
                 "L:" => Step::Log(text.to_owned()),
                 "B:" => Step::Body(text.to_owned()),
+                "O:" => Step::Outcome(text.to_owned()),
+                "E:" => Step::Event(text.to_owned()),
                 "T:" => Step::Tls,
                 "X:" => Step::Close,
                 _ => panic!("{}: what is {line:?}?", path.display()),
@@ -81,7 +87,7 @@ impl Transcript {
     }
 }
 
-fn unescape(text: &str) -> Vec<u8> {
+pub fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
