@@ -208,7 +208,8 @@ fn is_dot_string(local: &str) -> bool {
 }
 
 fn is_dot_string_character(point: char) -> bool {
-    !point.is_control() && !matches!(point, ' ' | '<' | '>' | '(' | ')' | '[' | ']' | '\\' | ',' | ';' | ':' | '@' | '"')
+    !point.is_control()
+        && !matches!(point, ' ' | '<' | '>' | '(' | ')' | '[' | ']' | '\\' | ',' | ';' | ':' | '@' | '"')
 }
 
 /// Whether `domain` can stand after the `@`: a host name or `[address]`.

@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn line_ends() {
-        let expected = [line("a", false, false), line("b", false, true), line("", false, false), line("c\rd\r", false, false)];
+        let expected =
+            [line("a", false, false), line("b", false, true), line("", false, false), line("c\rd\r", false, false)];
         assert_eq!(lines(&[b"a\r\nb\n\r\nc\rd\r\r\n"], 10), expected);
         assert_eq!(lines(&[b"a\r", b"\nb", b"\n\r\nc\r", b"d\r\r", b"\n"], 10), expected);
     }

@@ -111,7 +111,8 @@ impl MailParameters {
                     parameters.ret = ret;
                 }
                 ("ENVID", Some(value)) => {
-                    let envid = xtext::decode(value).filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+                    let envid =
+                        xtext::decode(value).filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
                     if envid.is_none() || parameters.envid.is_some() {
                         return Err(Reply::new(501, "5.5.4 Bad ENVID parameter syntax"));
                     }

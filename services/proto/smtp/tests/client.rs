@@ -5,16 +5,18 @@
 //! false` => `deliver <sender> parameters | <recipient> parameters | …`, `text …`, `start MECHANISM response`, `respond …`,
 //! `cancel`, `skip`, `quit`.
 
+mod cut;
 mod transcript;
 
 use std::collections::VecDeque;
 
+use cut::Cut;
 use proto_smtp::{
     address::{self, Address, Syntax},
     client::{Action, Client, Config, Envelope, Recipient, Tls},
     params::{MailParameters, RcptParameters, Supported},
 };
-use transcript::{Cut, Step, Transcript, unescape};
+use transcript::{Step, Transcript, unescape};
 
 struct Run {
     name: String,
@@ -72,7 +74,9 @@ impl Run {
     }
 
     fn react(&mut self, event: &str) {
-        let Some((wanted, reaction)) = self.answers.pop_front() else { panic!("{}: nothing to do at {event}", self.name) };
+        let Some((wanted, reaction)) = self.answers.pop_front() else {
+            panic!("{}: nothing to do at {event}", self.name)
+        };
         assert_eq!(wanted, event, "{}", self.name);
         let (word, rest) = reaction.split_once(' ').unwrap_or((&reaction, ""));
         match word {

@@ -1,15 +1,17 @@
 //! Replays the dialogues of `transcripts/server` and `transcripts/lmtp`: whole, split at every byte, and byte by byte.
 
+mod cut;
 mod transcript;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use cut::Cut;
 use proto_smtp::{
     body::Newlines,
     reply::Reply,
     server::{Action, Answer, Config, Dialect, Keywords, Lmtp, Peer, Question, Session, Smtp, TlsLevel},
 };
-use transcript::{Cut, Step, Transcript};
+use transcript::{Step, Transcript};
 
 /// A session with everything it did.
 struct Run {
@@ -189,7 +191,8 @@ fn replay(transcript: &Transcript, cut: Cut) {
     for (number, step) in transcript.steps.iter().enumerate() {
         match step {
             Step::Client(bytes) => {
-                let together = transcript.steps[number + 1..].first().is_some_and(|next| matches!(next, Step::Client(_)));
+                let together =
+                    transcript.steps[number + 1..].first().is_some_and(|next| matches!(next, Step::Client(_)));
                 for piece in cut.pieces(bytes, offset) {
                     let mut rest = piece;
                     while !rest.is_empty() {

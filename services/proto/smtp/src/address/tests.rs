@@ -42,8 +42,18 @@ fn what_postfix_refuses() {
     let long_label = format!("<a@{}.y>", "a".repeat(limits::LABEL + 1));
     let long_domain = format!("<a@{}x.y>", "a.".repeat(limits::DOMAIN / 2));
     for text in [
-        "<a b@x>", "<a@[x]>", "<a@b..c>", "<a@-b>", "<a@>", "<a@ä.c>", "<a\0b@c>", "<a@b,c@d>", "<\"a\0\"@c>", "<a@1.2.3.4>",
-        &long_label, &long_domain,
+        "<a b@x>",
+        "<a@[x]>",
+        "<a@b..c>",
+        "<a@-b>",
+        "<a@>",
+        "<a@ä.c>",
+        "<a\0b@c>",
+        "<a@b,c@d>",
+        "<\"a\0\"@c>",
+        "<a@1.2.3.4>",
+        &long_label,
+        &long_domain,
     ] {
         assert_eq!(internal(text, TOLERANT), None, "{text}");
     }

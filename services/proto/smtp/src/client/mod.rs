@@ -28,7 +28,6 @@ pub use self::{
     transaction::{Envelope, Recipient},
 };
 use crate::{
-    limits,
     line::Input,
     reply::{Received, ReplyParser, Status},
 };
@@ -205,11 +204,8 @@ impl Client {
             if let Some(action) = self.actions.pop_front() {
                 return Some(action);
             }
-            if self.output.len() >= limits::OUTPUT_BUFFER || !self.step_forward() {
-                if self.output.is_empty() {
-                    return None;
-                }
-                self.flush();
+            if !self.step_forward() {
+                return None;
             }
         }
     }
@@ -239,7 +235,8 @@ impl Client {
     /// If the session is not open ([`Action::Ready`]), a delivery is in progress, or the last one ended in
     /// [`Action::Done`] that is not `reusable`.
     pub fn deliver(&mut self, envelope: Envelope) {
-        assert!(matches!(self.state, State::Ready) && !self.spoiled, "no delivery now: {:?}", self.state);
+        let usable = matches!(self.state, State::Ready) && !(self.used && self.spoiled);
+        assert!(usable, "no delivery now: {:?}", self.state);
         if envelope.requires_smtputf8 && !self.capabilities.smtputf8 {
             let reason = format!("SMTPUTF8 is required, but was not offered by host {}", self.config.server);
             let failure = Failure::local(Status::new(5, 6, 7), reason);
@@ -332,6 +329,11 @@ impl Client {
     fn step_forward(&mut self) -> bool {
         if let State::Transaction(transaction) = &mut self.state {
             transaction.send(&mut self.output);
+        }
+        // What was sent last goes out before its reply is looked at.
+        if !self.output.is_empty() {
+            self.flush();
+            return true;
         }
         let expects = match &self.state {
             State::Transaction(transaction) => transaction.expects_reply(),

@@ -101,13 +101,18 @@ impl Transaction {
 
     /// Sends the commands that need not wait for a reply.
     pub fn send(&mut self, output: &mut Vec<u8>) {
+        let mut under_way: usize = self.sent.iter().map(|(_, bytes)| bytes).sum();
+        // Not one command for each reply: the next group waits until half of the last one is answered.
+        if under_way > limits::PIPELINE / 2 {
+            return;
+        }
         while let Some((step, command)) = self.commands.front() {
-            let under_way: usize = self.sent.iter().map(|(_, bytes)| bytes).sum();
             let fits = self.pipelining && under_way + command.len() <= limits::PIPELINE;
             if !self.sent.is_empty() && !fits {
                 return;
             }
             output.extend_from_slice(command.as_bytes());
+            under_way += command.len();
             self.sent.push_back((*step, command.len()));
             self.commands.pop_front();
         }

@@ -96,20 +96,43 @@ pub enum Verb {
 
 impl Verb {
     const NAMES: [&'static str; 17] = [
-        "HELO", "EHLO", "LHLO", "XCLIENT", "XFORWARD", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP",
-        "VRFY", "ETRN", "QUIT", "UNKNOWN",
+        "HELO", "EHLO", "LHLO", "XCLIENT", "XFORWARD", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET",
+        "NOOP", "VRFY", "ETRN", "QUIT", "UNKNOWN",
     ];
 
     /// The verbs that an SMTP server knows, in order.
     const SMTP: [Self; 15] = [
-        Self::Helo, Self::Ehlo, Self::Xclient, Self::Xforward, Self::Starttls, Self::Auth, Self::Mail, Self::Rcpt,
-        Self::Data, Self::Bdat, Self::Rset, Self::Noop, Self::Vrfy, Self::Etrn, Self::Quit,
+        Self::Helo,
+        Self::Ehlo,
+        Self::Xclient,
+        Self::Xforward,
+        Self::Starttls,
+        Self::Auth,
+        Self::Mail,
+        Self::Rcpt,
+        Self::Data,
+        Self::Bdat,
+        Self::Rset,
+        Self::Noop,
+        Self::Vrfy,
+        Self::Etrn,
+        Self::Quit,
     ];
 
     /// The verbs that an LMTP server knows.
     const LMTP: [Self; 12] = [
-        Self::Lhlo, Self::Xclient, Self::Starttls, Self::Auth, Self::Mail, Self::Rcpt, Self::Data, Self::Bdat, Self::Rset,
-        Self::Noop, Self::Vrfy, Self::Quit,
+        Self::Lhlo,
+        Self::Xclient,
+        Self::Starttls,
+        Self::Auth,
+        Self::Mail,
+        Self::Rcpt,
+        Self::Data,
+        Self::Bdat,
+        Self::Rset,
+        Self::Noop,
+        Self::Vrfy,
+        Self::Quit,
     ];
 
     pub(super) fn smtp(word: &str) -> Self {

@@ -200,8 +200,20 @@ pub struct Keywords {
 
 impl Keywords {
     const NAMES: [&'static str; 14] = [
-        "8BITMIME", "AUTH", "ETRN", "PIPELINING", "SIZE", "STARTTLS", "VERP", "VRFY", "XCLIENT", "XFORWARD",
-        "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING",
+        "8BITMIME",
+        "AUTH",
+        "ETRN",
+        "PIPELINING",
+        "SIZE",
+        "STARTTLS",
+        "VERP",
+        "VRFY",
+        "XCLIENT",
+        "XFORWARD",
+        "ENHANCEDSTATUSCODES",
+        "DSN",
+        "SMTPUTF8",
+        "CHUNKING",
     ];
 
     /// Reads a list of keywords, separated by blanks and commas; `silent-discard` is the caller's.

@@ -72,7 +72,8 @@ impl Session {
     }
 
     fn lhlo_reply(&self, config: &Lmtp) -> Reply {
-        let mut lines = vec![self.config.hostname.as_str(), "8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES", "PIPELINING"];
+        let mut lines =
+            vec![self.config.hostname.as_str(), "8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES", "PIPELINING"];
         if config.smtputf8 {
             lines.push("SMTPUTF8");
         }

@@ -71,10 +71,16 @@ pub struct Session {
 enum Mode {
     Start,
     Command,
-    AuthResponse { mechanism: String },
+    AuthResponse {
+        mechanism: String,
+    },
     Content(Box<Content>),
     /// The rest of a BDAT chunk that is not wanted, and the reply that follows it.
-    Skip { left: u64, last: bool, reply: Reply },
+    Skip {
+        left: u64,
+        last: bool,
+        reply: Reply,
+    },
     /// Waiting for an answer to this.
     Asked(Pending),
     Tls,
@@ -470,4 +476,3 @@ impl Session {
         self.log(Level::Info, line);
     }
 }
-

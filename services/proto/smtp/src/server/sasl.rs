@@ -102,9 +102,8 @@ impl Session {
     fn log_auth_failure(&mut self, mechanism: &str, reason: &str, user: Option<&str>) {
         let user = printable(user.unwrap_or("(unavailable)").as_bytes());
         let client = &self.peer.name;
-        let line = format!(
-            "{client}: SASL {mechanism:.100} authentication failed: {reason}, sasl_username={user:.100}"
-        );
+        let line =
+            format!("{client}: SASL {mechanism:.100} authentication failed: {reason}, sasl_username={user:.100}");
         self.log(Level::Warning, line);
     }
 }

@@ -460,7 +460,8 @@ impl Session {
         }
         self.pipelining_noticed = true;
         let head = &self.input.pending()[..self.input.pending().len().min(100)];
-        let line = format!("improper command pipelining after {} from {}: {}", self.stage, self.peer.name, escape(head));
+        let line =
+            format!("improper command pipelining after {} from {}: {}", self.stage, self.peer.name, escape(head));
         self.log(Level::Info, line);
         if config.forbid_unauth_pipelining {
             self.reply(&Reply::new(554, "5.5.0 Error: SMTP protocol synchronization"));
