@@ -50,6 +50,14 @@ impl Input {
         debug_assert!(self.start <= self.buffer.len());
     }
 
+    /// Gives back the memory of a session that waits, if nothing is in it.
+    pub fn release(&mut self) {
+        if self.pending().is_empty() {
+            self.buffer = Vec::new();
+            self.start = 0;
+        }
+    }
+
     /// Forgets everything, a half-read line included.
     pub fn discard(&mut self) {
         *self = Self::default();
@@ -126,5 +134,7 @@ mod tests {
         assert_eq!(input.push(b"\nz\n"), 3);
         assert_eq!(input.line(10), Some(line("xxxxxxxxxx", true, false)));
         assert_eq!(input.line(10), Some(line("z", false, true)));
+        input.release();
+        assert_eq!(input.buffer.capacity(), 0);
     }
 }

@@ -293,11 +293,10 @@ impl Session {
         self.lmtp_refuse(&Reply::new(code, text));
     }
 
-    /// Replies, and ends the session after too many bad commands in a row.
+    /// Replies, or ends the session after too many bad commands in a row.
     fn lmtp_refuse(&mut self, reply: &Reply) {
         let bad = matches!(reply.code(), 500 | 501 | 503);
         self.errors = if bad { self.errors + 1 } else { 0 };
-        self.reply(reply);
         let limit = match &self.config.dialect {
             Dialect::Lmtp(config) => config.bad_command_limit,
             Dialect::Smtp(_) => unreachable!("called for LMTP alone"),
@@ -305,6 +304,8 @@ impl Session {
         if self.errors > limit {
             let text = format!("4.7.0 {} Too many invalid commands.", self.config.hostname);
             self.reply(&Reply::new(421, &text));
+        } else {
+            self.reply(reply);
         }
         self.finish(false);
     }

@@ -177,6 +177,9 @@ impl Session {
                 self.flush();
             } else if !self.step() {
                 if self.output.is_empty() || matches!(self.mode, Mode::Asked(_)) {
+                    if matches!(self.mode, Mode::Command) {
+                        self.input.release();
+                    }
                     return None;
                 }
                 self.flush();
