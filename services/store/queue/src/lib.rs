@@ -1,1 +1,3 @@
 //! The intake journal, the queue files and the outcome log.
+
+pub mod fs;
