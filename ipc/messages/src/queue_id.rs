@@ -36,6 +36,14 @@ pub struct QueueId {
     len: u8,
 }
 
+/// Numbers for queue IDs, `from` up to but not including `to`: `cleanup` gives `smtpd` a block of them, so that `smtpd` can
+/// name a message at its first accepted recipient without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    pub from: u64,
+    pub to: u64,
+}
+
 /// The text is not a queue ID of either style.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadQueueId;
@@ -72,6 +80,21 @@ impl QueueId {
             None => decode_hex(&text[SHORT_MICROS..]),
         }
         .expect("a queue ID holds a number")
+    }
+}
+
+impl Ids {
+    /// Takes the next number, until there are none.
+    pub fn take(&mut self) -> Option<u64> {
+        let number = self.from;
+        (number < self.to).then(|| {
+            self.from += 1;
+            number
+        })
+    }
+
+    pub fn remaining(&self) -> u64 {
+        self.to.saturating_sub(self.from)
     }
 }
 
@@ -236,6 +259,14 @@ mod tests {
             assert_eq!(QueueId::long(u64::MAX, 999_999, number).number(), number);
         }
         assert_eq!(QueueId::long(u64::MAX, 999_999, u64::MAX).as_str().len(), MAX_QUEUE_ID);
+    }
+
+    #[test]
+    fn a_block_is_used_up_once() {
+        let mut ids = Ids { from: 7, to: 9 };
+        assert_eq!(ids.remaining(), 2);
+        assert_eq!([ids.take(), ids.take(), ids.take()], [Some(7), Some(8), None]);
+        assert_eq!(Ids { from: 9, to: 7 }.take(), None);
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub trait File {
     /// the kernel may have dropped them and the next `sync` will not tell.
     fn sync(&self) -> io::Result<()>;
 
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     fn truncate(&self, len: u64) -> io::Result<()>;
 }

@@ -360,7 +360,7 @@ impl File for ModelFile {
         result
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.model.disk().inodes[self.inode].now.len() as u64)
     }
 
@@ -400,7 +400,7 @@ mod tests {
         prepare(&model);
         let read = |disk: Model| {
             let file = disk.open("a", Access::Read).ok()?;
-            super::super::read_exact_at(&file, 0, file.len().unwrap() as usize).ok()
+            super::super::read_exact_at(&file, 0, file.size().unwrap() as usize).ok()
         };
         (0..200).map(|seed| read(model.crash(seed))).collect()
     }
