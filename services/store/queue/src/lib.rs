@@ -5,6 +5,7 @@ mod error;
 mod folder;
 pub mod fs;
 pub mod ids;
+pub mod journal;
 pub mod queue_file;
 #[cfg(feature = "crash-model")]
 pub mod testing;
