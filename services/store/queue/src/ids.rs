@@ -59,6 +59,8 @@ impl<F: Fs> IdAllocator<F> {
                 Err(error) => return Err(error).during("read", PATH),
             }
         }
+        // The start that made the file may not have got to syncing its name.
+        fs.sync_dir(".").during("sync folder", ".")?;
         match newest {
             Some((next, newest_slot)) => Ok(IdAllocator { file, next, reserved: next, newest_slot }),
             None => {

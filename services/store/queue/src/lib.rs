@@ -6,7 +6,9 @@ mod folder;
 pub mod fs;
 pub mod ids;
 pub mod journal;
+pub mod outcome;
 pub mod queue_file;
+pub mod recover;
 #[cfg(feature = "crash-model")]
 pub mod testing;
 
