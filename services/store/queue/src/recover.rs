@@ -28,10 +28,20 @@ use crate::journal::{Live, Sequence};
 use crate::outcome::OutcomeLog;
 use crate::queue_file::{self, OpenError, QueueFile};
 
+/// A live message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Survivor {
+    pub id: QueueId,
+    pub place: Place,
+    /// Its journal record, for the `Removed` of the outcome log: a released one can be replayed until it is freed. 0 if
+    /// there is none.
+    pub journal: Sequence,
+}
+
 /// Where a live message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    Journal(Sequence),
+    Journal,
     File(Folder),
 }
 
@@ -48,7 +58,7 @@ pub enum Problem {
 
 #[derive(Debug, Default)]
 pub struct Recovered {
-    pub messages: Vec<(QueueId, Place)>,
+    pub messages: Vec<Survivor>,
     /// Journal records to release.
     pub finished: Vec<Sequence>,
     pub problems: Vec<Problem>,
@@ -79,36 +89,39 @@ pub fn publish_large<F: Fs>(fs: &F, journal: &[Live]) -> Result<(), DiskError> {
 /// The second step, in `qmgr`. `journal` is what `cleanup` has.
 pub fn recover<F: Fs>(fs: &F, journal: &[Live], log: &OutcomeLog<F>) -> Result<Recovered, DiskError> {
     let mut recovered = Recovered::default();
-    let mut files = scan(fs, log, &mut recovered.problems)?;
-    // A file may be there because the machine did not stop, only a process did: its name need not be on the disk yet, and
-    // the journal record must not go before it is.
+    // What is seen here need not be on the disk, if only a process stopped and not the machine. Before one of two names is
+    // unlinked, or a journal record released, the name that stays has to be.
     for folder in Folder::ALL {
         fs.sync_dir(folder.name()).during("sync folder", folder.name())?;
     }
+    let mut files = scan(fs, log, &mut recovered.problems)?;
     for live in journal {
+        let survives = |place| Survivor { id: live.id, place, journal: live.sequence };
         if log.is_removed(live.id) {
             recovered.finished.push(live.sequence);
             continue;
         }
-        let in_file = match files.get(&live.id) {
-            Some(folder) => verify(fs, live, *folder, &mut recovered.problems)?,
-            None => false,
+        let file = files.remove(&live.id);
+        let whole = match file {
+            Some(folder) => verify(fs, live, folder, &mut recovered.problems)?.then_some(folder),
+            None => None,
         };
-        match (in_file, live.in_file) {
-            (true, _) => recovered.finished.push(live.sequence),
-            (false, false) => {
-                files.remove(&live.id);
-                recovered.messages.push((live.id, Place::Journal(live.sequence)));
+        match whole {
+            Some(folder) => {
+                recovered.messages.push(survives(Place::File(folder)));
+                recovered.finished.push(live.sequence);
             }
-            (false, true) => {
-                if files.remove(&live.id).is_none() {
+            None if !live.in_file => recovered.messages.push(survives(Place::Journal)),
+            None => {
+                if file.is_none() {
                     recovered.problems.push(Problem::Missing(live.id));
                 }
                 recovered.finished.push(live.sequence);
             }
         }
     }
-    recovered.messages.extend(files.into_iter().map(|(id, folder)| (id, Place::File(folder))));
+    let from_file = |(id, folder)| Survivor { id, place: Place::File(folder), journal: 0 };
+    recovered.messages.extend(files.into_iter().map(from_file));
     Ok(recovered)
 }
 

@@ -48,7 +48,7 @@ pub type Sequence = u64;
 /// The size of a new ring. An existing one keeps its segments and only ever gets more of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Geometry {
-    /// At least 2.
+    /// From 2 to 1,024.
     pub segments: usize,
     /// Bytes, a multiple of 4096, at least 12,288.
     pub segment_size: u64,
@@ -162,7 +162,7 @@ impl<F: Fs> Journal<F> {
         let mut segments = Vec::new();
         let mut found = Vec::new();
         let count = segment::count(fs)?;
-        for index in 0..count.max(geometry.segments.max(2)) {
+        for index in 0..count.max(geometry.segments.clamp(2, segment::MAX_SEGMENTS)) {
             let size = geometry.segment_size.max(3 * BLOCK).next_multiple_of(BLOCK);
             let (segment, bytes) = Segment::open(fs, index, size, &mut damage)?;
             let records = replay::scan(&bytes, index, segment.cookie);

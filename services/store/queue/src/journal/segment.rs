@@ -3,14 +3,14 @@
 //! ```text
 //! segment = block0 records seal
 //! seal    = one block: zeros, or a record that carries the freed point alone
-//! block0  = "PHJS" version:u32 cookie:u64 crc:u32 zeros   ; 4096 bytes, written once, after the zeros are synced
+//! block0  = "PHJS" version:u32 cookie:u64 crc:u32 zeros   ; 4096 bytes, written once
 //! ```
 //!
 //! `fallocate` would not do instead of the zeros: the file system then notes at each write that an extent has become a
 //! written one, and every sync pays for that.
 
 use crate::error::{DiskError, During};
-use crate::folder::{JOURNAL, keep_bytes};
+use crate::folder::{JOURNAL, keep_bytes, unlink_if_there};
 use crate::fs::{Access, File, Fs, read_exact_at};
 
 use super::record::BLOCK;
@@ -20,6 +20,8 @@ const MAGIC: &[u8; 4] = b"PHJS";
 const VERSION: u32 = 1;
 const HEAD: usize = 20;
 const CHUNK: usize = 1024 * 1024;
+/// Segments of the largest ring.
+pub(super) const MAX_SEGMENTS: usize = 1024;
 
 pub(super) struct Segment<F: Fs> {
     pub file: F::File,
@@ -40,39 +42,41 @@ impl<F: Fs> Segment<F> {
         let file = match fs.open(&path, Access::ReadWrite) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let file = fs.create(&path).during("create", &path)?;
-                return Ok((Self::make(file, path, size)?, Vec::new()));
+                return Ok((Self::make(fs, path, size)?, Vec::new()));
             }
             Err(error) => return Err(error).during("open", &path),
         };
+        // If only the process stopped, what its last write left may be in the cache alone. Before it is taken for committed
+        // it has to be.
+        file.sync().during("sync", &path)?;
         let found_size = file.size().during("stat", &path)?;
         let bytes = read_exact_at(&file, 0, found_size as usize).during("read", &path)?;
         if let Some(cookie) = parse_head(&bytes) {
             return Ok((Segment { file, path, cookie, size: found_size, live: 0, last: 0 }, bytes));
         }
-        // A crash while the segment was made leaves nothing but zeros behind the head; then there is nothing to keep.
-        if bytes.iter().skip(BLOCK as usize).any(|byte| *byte != 0) {
-            let kept = keep_bytes(fs, &format!("journal-{index:02}"), &bytes)?;
-            damage.push(Damage { segment: path.clone(), from: 0, to: found_size, kept });
-        }
-        Ok((Self::make(file, path, size)?, Vec::new()))
+        let kept = keep_bytes(fs, &path.replace('/', "-"), &bytes)?;
+        damage.push(Damage { segment: path.clone(), from: 0, to: found_size, kept });
+        Ok((Self::make(fs, path, size)?, Vec::new()))
     }
 
-    /// Fills the file with zeros and heads it. The name is made durable by the caller, for all segments at once.
-    fn make(file: F::File, path: String, size: u64) -> Result<Self, DiskError> {
+    /// Makes a segment of zeros with a head. The name is made durable by the caller, for all segments at once.
+    fn make(fs: &F, path: String, size: u64) -> Result<Self, DiskError> {
+        let new = format!("{path}.new");
+        unlink_if_there(fs, &new)?;
+        let file = fs.create(&new).during("create", &new)?;
         let zeros = vec![0; CHUNK.min(size as usize)];
         let mut at = 0;
         while at < size {
             let len = zeros.len().min((size - at) as usize);
-            file.write_at(&zeros[..len], at).during("write", &path)?;
+            file.write_at(&zeros[..len], at).during("write", &new)?;
             at += len as u64;
         }
-        file.truncate(size).during("truncate", &path)?;
-        // A crash before the head is synced leaves a segment without one, which is made again.
-        file.sync().during("sync", &path)?;
-        let cookie = getrandom::u64().map_err(std::io::Error::from).during("make cookie for", &path)?;
-        file.write_at(&head(cookie), 0).during("write", &path)?;
-        file.sync().during("sync", &path)?;
+        let cookie = getrandom::u64().map_err(std::io::Error::from).during("make cookie for", &new)?;
+        file.write_at(&head(cookie), 0).during("write", &new)?;
+        file.sync().during("sync", &new)?;
+        // A crash before this leaves a file that the next start makes anew. What has the name of a segment is whole, also
+        // when this sync failed: the kernel would go on to show a head that the disk does not have.
+        fs.rename(&new, &path).during("rename", &path)?;
         Ok(Segment { file, path, cookie, size, live: 0, last: 0 })
     }
 
@@ -87,10 +91,11 @@ impl<F: Fs> Segment<F> {
     }
 }
 
-/// How many segments there are, from 0 on without a gap.
+/// How many segments there are; one that is missing in between counts.
 pub(super) fn count<F: Fs>(fs: &F) -> Result<usize, DiskError> {
     let names = fs.list(JOURNAL).during("list", JOURNAL)?;
-    Ok((0..).take_while(|index| names.iter().any(|name| path(*index).ends_with(name.as_str()))).count())
+    let numbers = names.iter().filter_map(|name| name.parse::<usize>().ok());
+    Ok(numbers.max().map_or(0, |last| last.min(MAX_SEGMENTS - 1) + 1))
 }
 
 fn path(index: usize) -> String {

@@ -72,6 +72,8 @@ impl<F: Fs> OutcomeLog<F> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Self::create(fs)?, Vec::new())),
             Err(error) => return Err(error).during("open", PATH),
         };
+        // If only the process stopped, the end of the log may be in the cache alone. Before it is believed it has to be.
+        file.sync().during("sync", PATH)?;
         let size = file.size().during("stat", PATH)?;
         let head_bytes = read_exact_at(&file, 0, HEAD.min(size as usize)).during("read", PATH)?;
         let Some(head) = Head::parse(&head_bytes) else {
