@@ -193,6 +193,41 @@ fn a_failed_write_or_sync_commits_nothing_and_the_next_one_works() {
     }
 }
 
+/// All records are one block long, so that the end of the failed write stands right behind the next one.
+#[test]
+fn the_end_of_a_failed_write_does_not_continue_the_next_one() {
+    let bare = Entry { id: id(1), envelope: b"", content: Content::File };
+    let content = vec![b'x'; (BLOCK - record::length(&bare)) as usize];
+    let entry = |number| Entry { id: id(number), envelope: b"", content: Content::Inline(&content) };
+    for seed in 0..16 {
+        let fs = disk();
+        let (mut journal, _) = Journal::open(&fs, GEOMETRY).unwrap();
+        fs.fail(Fault::Sync, fs.operations()..fs.operations() + 2, seed);
+        assert!(journal.append(&[entry(1), entry(2)]).is_err());
+        fs.fail(Fault::Sync, 0..0, seed);
+        journal.append(&[entry(3)]).unwrap();
+        assert_eq!(live(&Journal::open(&fs.crash(seed), GEOMETRY).unwrap().0), [3], "seed {seed}");
+    }
+}
+
+/// Nothing was written since the oldest segment became free, so no record has told that it is.
+#[test]
+fn a_torn_write_over_a_segment_that_was_just_freed_is_not_taken_for_damage() {
+    for seed in 0..32 {
+        let fs = disk();
+        let (mut journal, _) = Journal::open(&fs, GEOMETRY).unwrap();
+        for number in 1..=9 {
+            append(&mut journal, &[number]).unwrap();
+        }
+        (1..=3).for_each(|sequence| journal.release(sequence));
+        fs.fail(Fault::Stop, fs.operations() + seed as usize % 4..usize::MAX, seed);
+        let _ = append(&mut journal, &[10]);
+        let (replayed, damage) = Journal::open(&fs.crash(seed), GEOMETRY).unwrap();
+        assert_eq!(damage, [], "seed {seed}");
+        assert!((4..=9).all(|number| live(&replayed).contains(&number)), "seed {seed}");
+    }
+}
+
 #[test]
 fn a_read_only_disk_is_an_error_at_open() {
     let fs = disk();
