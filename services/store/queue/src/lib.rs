@@ -9,6 +9,7 @@ pub mod journal;
 pub mod outcome;
 pub mod queue_file;
 pub mod recover;
+pub mod schedule;
 #[cfg(feature = "crash-model")]
 pub mod testing;
 
