@@ -36,7 +36,7 @@ pub struct BadFeedback;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConcurrencyPolicy {
-    /// `initial_destination_concurrency`
+    /// `initial_destination_concurrency`; the limit, if that is lower.
     pub initial: usize,
     /// `transport_destination_concurrency_limit`; 0 for none.
     pub limit: usize,
@@ -70,6 +70,13 @@ impl Default for ConcurrencyPolicy {
     }
 }
 
+impl ConcurrencyPolicy {
+    fn first_window(&self) -> usize {
+        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        self.initial.clamp(1, limit)
+    }
+}
+
 impl Feedback {
     fn at(self, window: usize) -> f64 {
         match self {
@@ -96,7 +103,7 @@ impl FromStr for Feedback {
 
 impl Concurrency {
     pub fn new(policy: &ConcurrencyPolicy) -> Concurrency {
-        Concurrency { window: policy.initial.max(1), success: 0.0, failure: 0.0, fail_cohorts: 0.0 }
+        Concurrency { window: policy.first_window(), success: 0.0, failure: 0.0, fail_cohorts: 0.0 }
     }
 
     /// How many deliveries may run.
@@ -108,7 +115,7 @@ impl Concurrency {
     pub fn reached(&mut self, policy: &ConcurrencyPolicy, busy: usize) {
         self.fail_cohorts = 0.0;
         let may_grow = policy.limit == 0 || self.window < policy.limit;
-        if !may_grow || self.window >= busy + policy.initial {
+        if !may_grow || self.window >= busy + policy.first_window() {
             return;
         }
         let feedback = policy.positive.at(self.window);
@@ -191,6 +198,13 @@ mod tests {
         assert_eq!(windows(&policy, "--------"), [4, 4, 4, 3, 3, 3, 3, 2]);
         let per_window = ConcurrencyPolicy { positive: Feedback::PerWindow(1.0), ..policy };
         assert_eq!(windows(&per_window, "+++++"), [5, 5, 5, 5, 6], "one cohort, one more");
+    }
+
+    #[test]
+    fn a_limit_below_the_initial_window_wins() {
+        let policy = ConcurrencyPolicy { limit: 2, ..ConcurrencyPolicy::default() };
+        assert_eq!(Concurrency::new(&policy).window(), 2);
+        assert_eq!(windows(&policy, "+++"), [2, 2, 2]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! that preempts another stands right before it, and is its child on a stack. Jobs are kept in slots that are used again;
 //! a key is valid until its job is freed.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use ipc_messages::envelope::QueueId;
@@ -17,8 +17,10 @@ pub(super) struct Job {
     pub message: QueueId,
     /// When it was queued, in seconds.
     pub queued: u64,
-    /// Its destinations that have entries to be selected, in turns.
-    pub peers: VecDeque<Peer>,
+    /// The entries to be selected, by destination.
+    pub peers: HashMap<Arc<str>, VecDeque<EntryKey>>,
+    /// The destinations in `peers`, in turns.
+    pub turns: VecDeque<Arc<str>>,
     /// Entries ever.
     pub total: usize,
     /// Entries selected, or given up without.
@@ -37,12 +39,6 @@ pub(super) struct Job {
     pub linked: bool,
     pub previous: Option<JobKey>,
     pub next: Option<JobKey>,
-}
-
-#[derive(Debug)]
-pub(super) struct Peer {
-    pub destination: Arc<str>,
-    pub entries: VecDeque<EntryKey>,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +80,8 @@ impl Jobs {
         let job = Job {
             message,
             queued,
-            peers: VecDeque::new(),
+            peers: HashMap::new(),
+            turns: VecDeque::new(),
             total: 0,
             selected: 0,
             open: 0,

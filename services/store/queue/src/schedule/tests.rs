@@ -187,15 +187,16 @@ fn a_late_success_revives_a_destination() {
 #[test]
 fn a_rate_delay_makes_deliveries_go_one_by_one() {
     let mut scheduler = scheduler(Policy { rate_delay: 10, recipient_limit: 1, ..Policy::default() });
-    enqueue(&mut scheduler, 0, 1, "example.net", 2);
-    let first = scheduler.next(0).unwrap();
-    assert_eq!(scheduler.next(0), None);
-    scheduler.finish(5, first.key, Verdict::Reached);
-    assert_eq!((scheduler.next(5), scheduler.next_wake()), (None, Some(15)));
-    scheduler.wake(14);
-    assert_eq!(scheduler.next(14), None);
-    scheduler.wake(15);
-    assert_eq!(scheduler.next(15).unwrap().batch.recipients, [1]);
+    enqueue(&mut scheduler, 0, 1, "example.net", 4);
+    for (recipient, now) in [(0, 0), (1, 15), (2, 30)] {
+        scheduler.wake(now);
+        let delivery = scheduler.next(now).unwrap();
+        assert_eq!((delivery.batch.recipients, scheduler.next(now)), (vec![recipient], None));
+        scheduler.finish(now + 5, delivery.key, Verdict::Reached);
+        assert_eq!((scheduler.next(now + 5), scheduler.next_wake()), (None, Some(now + 15)));
+        scheduler.wake(now + 14);
+        assert_eq!(scheduler.next(now + 14), None);
+    }
 }
 
 #[test]

@@ -18,20 +18,25 @@
 //!
 //! A job whose destinations all have no room is a blocker and is passed over until one of them has room again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use ipc_messages::envelope::QueueId;
 
 use super::concurrency::{Concurrency, Health};
-use super::job::{EntryKey, JobKey, Jobs, Peer};
+use super::job::{EntryKey, JobKey, Jobs};
 use super::{Policy, Verdict};
+
+/// Above this many destinations, dead ones that nothing waits for are forgotten early: memory before memory of the dead.
+const MAX_DESTINATIONS: usize = 40_000;
 
 pub(super) struct Transport {
     policy: Policy,
     jobs: Jobs,
     by_message: HashMap<QueueId, JobKey>,
     destinations: HashMap<Arc<str>, Destination>,
+    /// The destinations that are dead or suspended, by the time when they wake.
+    asleep: BTreeSet<(u64, Arc<str>)>,
     entries: HashMap<EntryKey, Entry>,
     current: Option<JobKey>,
     /// What marks a blocker; a new value unmarks all.
@@ -66,6 +71,15 @@ enum State {
     SuspendedUntil(u64),
 }
 
+impl State {
+    fn wakes_at(self) -> Option<u64> {
+        match self {
+            State::Ready => None,
+            State::DeadUntil(time) | State::SuspendedUntil(time) => Some(time),
+        }
+    }
+}
+
 impl Destination {
     fn has_room(&self) -> bool {
         self.state == State::Ready && self.concurrency.window() > self.busy
@@ -73,12 +87,16 @@ impl Destination {
 }
 
 impl Transport {
-    pub fn new(policy: Policy) -> Transport {
+    pub fn new(mut policy: Policy) -> Transport {
+        if policy.rate_delay > 0 {
+            policy.concurrency.limit = 1;
+        }
         Transport {
             policy,
             jobs: Jobs::default(),
             by_message: HashMap::new(),
             destinations: HashMap::new(),
+            asleep: BTreeSet::new(),
             entries: HashMap::new(),
             current: None,
             blocker: 1,
@@ -156,32 +174,36 @@ impl Transport {
     /// A selected delivery has ended. Returns what is given up because its destination is dead now.
     pub fn finish(&mut self, now: u64, key: EntryKey, verdict: Verdict) -> Vec<Entry> {
         let entry = self.entries.remove(&key).filter(|entry| entry.selected).expect("the delivery was selected");
-        let policy = self.policy.concurrency;
-        let destination = self.destinations.get_mut(&entry.destination).expect("it is busy");
-        let mut given_up = Vec::new();
-        match (verdict, destination.state) {
+        let name = &entry.destination;
+        let policy = self.policy;
+        let destination = self.destinations.get_mut(name).expect("it is busy");
+        let mut state = destination.state;
+        match (verdict, state) {
             (Verdict::Reached, State::DeadUntil(_)) => {
-                destination.concurrency.revive(&policy, destination.busy);
-                destination.state = State::Ready;
+                destination.concurrency.revive(&policy.concurrency, destination.busy);
+                state = State::Ready;
             }
-            (Verdict::Reached, _) => destination.concurrency.reached(&policy, destination.busy),
+            (Verdict::Reached, _) => destination.concurrency.reached(&policy.concurrency, destination.busy),
             (Verdict::Unreachable, State::Ready) => {
-                if destination.concurrency.failed(&policy) == Health::Dead {
-                    destination.state = State::DeadUntil(now + self.policy.dead_time);
+                if destination.concurrency.failed(&policy.concurrency) == Health::Dead {
+                    state = State::DeadUntil(now + policy.dead_time);
                 }
             }
             (Verdict::Unreachable, _) => {}
         }
         destination.busy -= 1;
         self.busy -= 1;
-        if self.policy.rate_delay > 0 && destination.state == State::Ready {
-            destination.state = State::SuspendedUntil(now + self.policy.rate_delay);
+        if policy.rate_delay > 0 && state == State::Ready {
+            state = State::SuspendedUntil(now + policy.rate_delay);
         }
-        if matches!(destination.state, State::DeadUntil(_)) {
-            given_up = self.give_up(|todo| todo.destination == entry.destination);
-        }
-        self.unblock(&entry.destination);
-        self.forget_if_idle(&entry.destination);
+        let waiting = destination.todo;
+        self.set_state(name, state);
+        let given_up = match state {
+            State::DeadUntil(_) if waiting > 0 => self.give_up_destination(name),
+            _ => Vec::new(),
+        };
+        self.unblock(name);
+        self.forget_if_idle(name);
         self.close(entry.job);
         given_up
     }
@@ -189,28 +211,24 @@ impl Transport {
     /// The agents of this transport do not work: nothing is selected until `until`. Returns all that waits.
     pub fn suspend(&mut self, until: u64) -> Vec<Entry> {
         self.dead_until = Some(until);
-        self.give_up(|_| true)
+        let jobs: Vec<JobKey> = self.by_message.values().copied().collect();
+        jobs.into_iter().flat_map(|job| self.give_up_job(job)).collect()
     }
 
     /// Takes out what is not selected yet of a message.
     pub fn cancel(&mut self, message: QueueId) -> Vec<Entry> {
-        self.give_up(|entry| entry.message == message)
+        self.by_message.get(&message).copied().map_or(Vec::new(), |job| self.give_up_job(job))
     }
 
     /// Brings back what has waited long enough.
     pub fn wake(&mut self, now: u64) {
         self.dead_until = self.dead_until.filter(|until| *until > now);
-        let due = self.destinations.iter().filter(|(_, destination)| match destination.state {
-            State::DeadUntil(time) | State::SuspendedUntil(time) => time <= now,
-            State::Ready => false,
-        });
-        let due: Vec<Arc<str>> = due.map(|(name, _)| name.clone()).collect();
-        for name in due {
-            let destination = self.destinations.get_mut(&name).expect("it was just there");
+        while let Some((_, name)) = self.asleep.first().filter(|(time, _)| *time <= now).cloned() {
+            let destination = self.destinations.get_mut(&name).expect("it is asleep");
             if matches!(destination.state, State::DeadUntil(_)) {
                 destination.concurrency.revive(&self.policy.concurrency, destination.busy);
             }
-            destination.state = State::Ready;
+            self.set_state(&name, State::Ready);
             self.unblock(&name);
             self.forget_if_idle(&name);
         }
@@ -218,11 +236,19 @@ impl Transport {
 
     /// When [`Transport::wake`] has something to do.
     pub fn next_wake(&self) -> Option<u64> {
-        let times = self.destinations.values().filter_map(|destination| match destination.state {
-            State::DeadUntil(time) | State::SuspendedUntil(time) => Some(time),
-            State::Ready => None,
-        });
-        times.chain(self.dead_until).min()
+        let first = self.asleep.first().map(|(time, _)| *time);
+        [first, self.dead_until].into_iter().flatten().min()
+    }
+
+    fn set_state(&mut self, name: &Arc<str>, state: State) {
+        let destination = self.destinations.get_mut(name).expect("it is known");
+        if let Some(time) = destination.state.wakes_at() {
+            self.asleep.remove(&(time, name.clone()));
+        }
+        if let Some(time) = state.wakes_at() {
+            self.asleep.insert((time, name.clone()));
+        }
+        destination.state = state;
     }
 
     /// The job of this message, in the list.
@@ -244,10 +270,7 @@ impl Transport {
             return name.clone();
         }
         let name: Arc<str> = name.into();
-        let mut concurrency = Concurrency::new(&self.policy.concurrency);
-        if self.policy.rate_delay > 0 {
-            concurrency.revive(&self.policy.concurrency, 1);
-        }
+        let concurrency = Concurrency::new(&self.policy.concurrency);
         let destination = Destination { concurrency, todo: 0, busy: 0, state: State::Ready, blocker: 0 };
         self.destinations.insert(name.clone(), destination);
         name
@@ -257,10 +280,12 @@ impl Transport {
         let job = &mut self.jobs[entry.job];
         job.total += 1;
         job.open += 1;
-        match job.peers.iter_mut().find(|peer| peer.destination == entry.destination) {
-            Some(peer) => peer.entries.push_back(key),
-            None => job.peers.push_back(Peer { destination: entry.destination.clone(), entries: [key].into() }),
-        }
+        let (peers, turns) = (&mut job.peers, &mut job.turns);
+        let peer = peers.entry(entry.destination.clone()).or_insert_with(|| {
+            turns.push_back(entry.destination.clone());
+            VecDeque::new()
+        });
+        peer.push_back(key);
         self.destinations.get_mut(&entry.destination).expect("it was obtained").todo += 1;
         self.entries.insert(key, entry);
     }
@@ -269,16 +294,19 @@ impl Transport {
     fn select_entry(&mut self, key: JobKey) -> Option<EntryKey> {
         let destinations = &mut self.destinations;
         let job = &mut self.jobs[key];
-        let at = job.peers.iter().position(|peer| destinations[&peer.destination].has_room())?;
-        let entry = job.peers[at].entries.pop_front().expect("a peer has entries");
-        let destination = destinations.get_mut(&job.peers[at].destination).expect("it has a peer");
+        let at = job.turns.iter().position(|name| destinations[name].has_room())?;
+        let name = job.turns[at].clone();
+        let entries = job.peers.get_mut(&name).expect("who has a turn has entries");
+        let entry = entries.pop_front().expect("who has a turn has entries");
+        if entries.is_empty() {
+            job.peers.remove(&name);
+            job.turns.remove(at);
+        } else {
+            job.turns.rotate_left(at + 1);
+        }
+        let destination = destinations.get_mut(&name).expect("it has entries");
         destination.todo -= 1;
         destination.busy += 1;
-        if job.peers[at].entries.is_empty() {
-            job.peers.remove(at);
-        } else {
-            job.peers.rotate_left(at + 1);
-        }
         job.selected += 1;
         self.busy += 1;
         self.entries.get_mut(&entry).expect("it is in the queue").selected = true;
@@ -289,8 +317,8 @@ impl Transport {
     fn block(&mut self, key: JobKey) {
         let job = &mut self.jobs[key];
         job.blocker = self.blocker;
-        for peer in &job.peers {
-            self.destinations.get_mut(&peer.destination).expect("it has a peer").blocker = self.blocker;
+        for name in &job.turns {
+            self.destinations.get_mut(name).expect("it has entries").blocker = self.blocker;
         }
     }
 
@@ -387,35 +415,45 @@ impl Transport {
         }
     }
 
-    /// Takes out the entries that are not selected and that `which` picks.
-    fn give_up(&mut self, which: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let todo = self.entries.iter().filter(|(_, entry)| !entry.selected && which(entry));
-        let mut keys: Vec<EntryKey> = todo.map(|(key, _)| *key).collect();
-        keys.sort_unstable();
-        keys.into_iter().map(|key| self.give_up_entry(key)).collect()
+    /// Takes out what waits for a destination.
+    fn give_up_destination(&mut self, name: &Arc<str>) -> Vec<Entry> {
+        let jobs = self.by_message.values().copied().filter(|job| self.jobs[*job].peers.contains_key(name));
+        let mut jobs: Vec<JobKey> = jobs.collect();
+        jobs.sort_by_key(|job| (self.jobs[*job].queued, self.jobs[*job].message));
+        jobs.into_iter().flat_map(|job| self.give_up_peer(job, name)).collect()
     }
 
-    fn give_up_entry(&mut self, key: EntryKey) -> Entry {
-        let entry = self.entries.remove(&key).expect("it was just there");
-        let job = &mut self.jobs[entry.job];
-        job.peers.iter_mut().for_each(|peer| peer.entries.retain(|other| *other != key));
-        job.peers.retain(|peer| !peer.entries.is_empty());
-        job.selected += 1;
+    /// Takes out what waits of a job.
+    fn give_up_job(&mut self, key: JobKey) -> Vec<Entry> {
+        let names = self.jobs[key].turns.clone();
+        names.iter().flat_map(|name| self.give_up_peer(key, name)).collect()
+    }
+
+    fn give_up_peer(&mut self, key: JobKey, name: &Arc<str>) -> Vec<Entry> {
+        let job = &mut self.jobs[key];
+        let keys = job.peers.remove(name).unwrap_or_default();
+        job.turns.retain(|other| other != name);
+        job.selected += keys.len();
         if !job.has_entries() && job.linked {
-            self.retire(entry.job);
+            self.retire(key);
         }
-        self.destinations.get_mut(&entry.destination).expect("it has an entry").todo -= 1;
-        self.forget_if_idle(&entry.destination);
-        self.close(entry.job);
-        entry
+        self.destinations.get_mut(name).expect("it has entries").todo -= keys.len();
+        self.forget_if_idle(name);
+        let entries: Vec<Entry> =
+            keys.iter().map(|entry| self.entries.remove(entry).expect("it is in the queue")).collect();
+        entries.iter().for_each(|_| self.close(key));
+        entries
     }
 
     /// A destination that is neither dead nor suspended, and has nothing to do, is a new one the next time.
-    fn forget_if_idle(&mut self, name: &str) {
-        let idle = |destination: &Destination| {
-            destination.state == State::Ready && destination.todo == 0 && destination.busy == 0
-        };
-        if self.destinations.get(name).is_some_and(idle) {
+    fn forget_if_idle(&mut self, name: &Arc<str>) {
+        let Some(destination) = self.destinations.get(name) else { return };
+        let crowded = self.destinations.len() > MAX_DESTINATIONS;
+        let forgettable = destination.state == State::Ready || crowded;
+        if forgettable && destination.todo == 0 && destination.busy == 0 {
+            if let Some(time) = destination.state.wakes_at() {
+                self.asleep.remove(&(time, name.clone()));
+            }
             self.destinations.remove(name);
         }
     }
