@@ -291,3 +291,42 @@ fn whatever_happens_every_recipient_comes_out_once() {
         assert_eq!(given, taken, "seed {seed}");
     }
 }
+
+#[test]
+#[ignore = "measures: run it in release mode with --nocapture"]
+fn rate() {
+    let report = |what: &str, count: usize, started: std::time::Instant| {
+        let each = started.elapsed().as_secs_f64() * 1e6 / count as f64;
+        println!("{what}: {each:.2} us for each of {count} deliveries");
+    };
+    let drain = |scheduler: &mut Scheduler| {
+        let mut under_way = VecDeque::new();
+        let mut count = 0;
+        loop {
+            under_way.extend(std::iter::from_fn(|| scheduler.next(0)));
+            let Some(delivery) = under_way.pop_front() else { break count };
+            scheduler.finish(0, delivery.key, Verdict::Reached);
+            count += 1;
+        }
+    };
+    let policy = Policy { recipient_limit: 1, ..Policy::default() };
+
+    let mut one = scheduler(policy);
+    let started = std::time::Instant::now();
+    (0..20_000).for_each(|message| enqueue(&mut one, 0, message, "example.net", 1));
+    report("20,000 messages, one destination", drain(&mut one), started);
+
+    let mut many = scheduler(policy);
+    let started = std::time::Instant::now();
+    for recipient in 0..50_000 {
+        many.enqueue(0, id(1), "smtp", &format!("user{recipient}@example.net"), &[recipient]).unwrap();
+    }
+    report("one message, 50,000 destinations", drain(&mut many), started);
+
+    let mut mixed = scheduler(policy);
+    let started = std::time::Instant::now();
+    (0..20_000).for_each(|message| {
+        enqueue(&mut mixed, message / 1000, message, &format!("{}.example", message % 100), 1 + message as u32 % 5);
+    });
+    report("20,000 messages, 100 destinations", drain(&mut mixed), started);
+}

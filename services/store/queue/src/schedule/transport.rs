@@ -42,6 +42,8 @@ pub(super) struct Transport {
     /// What marks a blocker; a new value unmarks all.
     blocker: u64,
     busy: usize,
+    /// How many destinations have both room and something to do: without one there is no need to look.
+    open: usize,
     dead_until: Option<u64>,
 }
 
@@ -60,6 +62,8 @@ struct Destination {
     busy: usize,
     state: State,
     blocker: u64,
+    /// It is counted in the transport's `open`.
+    open: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,6 +105,7 @@ impl Transport {
             current: None,
             blocker: 1,
             busy: 0,
+            open: 0,
             dead_until: None,
         }
     }
@@ -137,7 +142,7 @@ impl Transport {
 
     /// Selects the next delivery, if there is one and the agents have room for it.
     pub fn select(&mut self, now: u64) -> Option<EntryKey> {
-        if self.dead_until.is_some() || self.busy >= self.policy.in_flight {
+        if self.open == 0 || self.dead_until.is_some() || self.busy >= self.policy.in_flight {
             return None;
         }
         let mut job = self.current;
@@ -249,6 +254,18 @@ impl Transport {
             self.asleep.insert((time, name.clone()));
         }
         destination.state = state;
+        self.recount(name);
+    }
+
+    /// Keeps `open` right after a change to a destination.
+    fn recount(&mut self, name: &str) {
+        let destination = self.destinations.get_mut(name).expect("it is known");
+        let open = destination.has_room() && destination.todo > 0;
+        match (std::mem::replace(&mut destination.open, open), open) {
+            (false, true) => self.open += 1,
+            (true, false) => self.open -= 1,
+            _ => {}
+        }
     }
 
     /// The job of this message, in the list.
@@ -271,7 +288,7 @@ impl Transport {
         }
         let name: Arc<str> = name.into();
         let concurrency = Concurrency::new(&self.policy.concurrency);
-        let destination = Destination { concurrency, todo: 0, busy: 0, state: State::Ready, blocker: 0 };
+        let destination = Destination { concurrency, todo: 0, busy: 0, state: State::Ready, blocker: 0, open: false };
         self.destinations.insert(name.clone(), destination);
         name
     }
@@ -287,6 +304,7 @@ impl Transport {
         });
         peer.push_back(key);
         self.destinations.get_mut(&entry.destination).expect("it was obtained").todo += 1;
+        self.recount(&entry.destination);
         self.entries.insert(key, entry);
     }
 
@@ -309,6 +327,7 @@ impl Transport {
         destination.busy += 1;
         job.selected += 1;
         self.busy += 1;
+        self.recount(&name);
         self.entries.get_mut(&entry).expect("it is in the queue").selected = true;
         Some(entry)
     }
@@ -438,6 +457,7 @@ impl Transport {
             self.retire(key);
         }
         self.destinations.get_mut(name).expect("it has entries").todo -= keys.len();
+        self.recount(name);
         self.forget_if_idle(name);
         let entries: Vec<Entry> =
             keys.iter().map(|entry| self.entries.remove(entry).expect("it is in the queue")).collect();
