@@ -48,8 +48,10 @@ fn a_message_goes_all_the_way() {
     queue_file::publish(&fs, Folder::Deferred, &[id]).unwrap();
     journal.release(survivor.journal);
     relocate(&fs, id, Folder::Deferred, Folder::Hold).unwrap();
-    let mode = std::fs::metadata(folder.path().join(Folder::Hold.path(id))).unwrap().permissions().mode();
-    assert_eq!(mode & 0o007, 0, "others may not read mail");
+    let mode = |path: &str| std::fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&Folder::Hold.path(id)), 0o660, "cleanup and qmgr share it");
+    assert_eq!([mode("ids"), mode("journal/00"), mode("outcomes")], [0o600; 3]);
+    assert_eq!(mode("deferred"), 0o770);
 
     let file = QueueFile::open(&fs, Folder::Hold, id).unwrap();
     let mut body = Body::new(file.file.into(), CONTENT_OFFSET, file.content_length);

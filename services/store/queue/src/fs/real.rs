@@ -9,20 +9,23 @@ use std::sync::Arc;
 
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, linkat, unlinkat};
 
 use super::{Access, File, Fs};
+use crate::folder::TMP;
 
 /// The queue directory, by descriptor: it works the same before and behind a chroot.
 ///
-/// New files are `rw-rw----` and new folders `rwxrwx---`: `cleanup` and `qmgr` share them by their common group. The kernel
-/// (`fs.protected_hardlinks`) lets `qmgr` give another name to a file of `cleanup` only where it could write it, too.
-/// Delivery agents are not in that group; they get a descriptor that was opened for reading.
+/// Queue files, which start in `tmp/`, are `rw-rw----` and folders `rwxrwx---`, whatever the umask: `cleanup` and `qmgr` share
+/// them by their common group, and the kernel (`fs.protected_hardlinks`) lets `qmgr` give another name to a file of
+/// `cleanup` only where it could write it, too. Every other file is its maker's alone. Delivery agents are not in that
+/// group; they get a descriptor that was opened for reading.
 #[derive(Debug, Clone)]
 pub struct Directory(Arc<OwnedFd>);
 
-const FILE_MODE: Mode = Mode::from_bits_truncate(0o660);
+const PRIVATE_MODE: Mode = Mode::from_bits_truncate(0o600);
+const SHARED_MODE: Mode = Mode::from_bits_truncate(0o660);
 const DIR_MODE: Mode = Mode::from_bits_truncate(0o770);
 
 impl Directory {
@@ -32,7 +35,7 @@ impl Directory {
     }
 
     fn open_at(&self, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
-        Ok(openat(&self.0, path, flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, FILE_MODE)?)
+        Ok(openat(&self.0, path, flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, PRIVATE_MODE)?)
     }
 }
 
@@ -46,7 +49,11 @@ impl Fs for Directory {
     type File = StdFile;
 
     fn create(&self, path: &str) -> io::Result<StdFile> {
-        Ok(self.open_at(path, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?.into())
+        let fd = self.open_at(path, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?;
+        if path.starts_with(TMP) {
+            fchmod(&fd, SHARED_MODE)?;
+        }
+        Ok(fd.into())
     }
 
     fn open(&self, path: &str, access: Access) -> io::Result<StdFile> {
@@ -70,7 +77,8 @@ impl Fs for Directory {
     }
 
     fn make_dir(&self, path: &str) -> io::Result<()> {
-        Ok(mkdirat(&self.0, path, DIR_MODE)?)
+        mkdirat(&self.0, path, DIR_MODE)?;
+        Ok(fchmod(self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?, DIR_MODE)?)
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
