@@ -1,0 +1,132 @@
+//! Settings inside blocks, and the 2.4 settings that have no single name in 2.3.
+
+use super::settings;
+
+settings! {
+    /// `passdb { }`
+    pub(super) static PASSDB;
+    args: Vars = "", built(""), "Arguments of the driver: k=v words, then a path.";
+    auth_username_format: Str = "", built(""), "As username_format= in args (2.4).";
+    auth_verbose: Enum("default", "yes", "no") = "default", built(""), "Overrides auth_verbose for this database.";
+    default_fields: Str = "", built(""), "Fields that are added where the database does not give them.";
+    default_password_scheme: Str = "", built(""), "As scheme= in args (2.4).";
+    deny: Bool = "no", built(""), "Users found here are refused.";
+    driver: Str = "", built(""), "What kind of database this is.";
+    master: Bool = "no", refused, "Users found here may log in as others.";
+    mechanisms: List = "", built(""), "Mechanisms for which this database is asked; empty means all, none means none.";
+    name: Str = "", built(""), "Name for logs.";
+    override_fields: Str = "", built(""), "Fields that replace what the database gives.";
+    passwd_file_path: Str = "", built(""), "File of the passwd-file driver (2.4).";
+    pass: Bool = "no", built(""), "Old way to say result_success = continue.";
+    result_failure: Enum("continue", "return", "return-ok", "return-fail", "continue-ok", "continue-fail") = "continue", built(""), "What follows when the password does not match.";
+    result_internalfail: Enum("continue", "return", "return-ok", "return-fail", "continue-ok", "continue-fail") = "continue", built(""), "What follows when the database cannot be asked.";
+    result_success: Enum("return-ok", "return", "return-fail", "continue", "continue-ok", "continue-fail") = "return-ok", built(""), "What follows when the password matches.";
+    static_password: Str = "", built(""), "As password= in args of the static driver (2.4).";
+    skip: Enum("never", "authenticated", "unauthenticated") = "never", built(""), "When this database is not asked.";
+    username_filter: Str = "", built(""), "User names for which this database is asked.";
+}
+
+settings! {
+    /// `userdb { }`
+    pub(super) static USERDB;
+    args: Vars = "", built(""), "Arguments of the driver: k=v words, then a path.";
+    auth_username_format: Str = "", built(""), "As username_format= in args (2.4).";
+    auth_verbose: Enum("default", "yes", "no") = "default", built(""), "Overrides auth_verbose for this database.";
+    default_fields: Str = "", built(""), "Fields that are added where the database does not give them.";
+    driver: Str = "", built(""), "What kind of database this is.";
+    name: Str = "", built(""), "Name for logs.";
+    override_fields: Str = "", built(""), "Fields that replace what the database gives.";
+    passwd_file_path: Str = "", built(""), "File of the passwd-file driver (2.4).";
+    result_failure: Enum("continue", "return", "return-ok", "return-fail", "continue-ok", "continue-fail") = "continue", built(""), "What follows when the user is not found.";
+    result_internalfail: Enum("continue", "return", "return-ok", "return-fail", "continue-ok", "continue-fail") = "continue", built(""), "What follows when the database cannot be asked.";
+    result_success: Enum("return-ok", "return", "return-fail", "continue", "continue-ok", "continue-fail") = "return-ok", built(""), "What follows when the user is found.";
+    static_allow_all_users: Bool = "no", built(""), "As allow_all_users= in args of the static driver (2.4).";
+    skip: Enum("never", "found", "notfound") = "never", built(""), "When this database is not asked.";
+}
+
+settings! {
+    /// `namespace { }`
+    pub(super) static NAMESPACE;
+    alias_for: Str = "", later, "Prefix of the namespace that this one shows under another name.";
+    disabled: Bool = "no", built(""), "Leave this namespace out.";
+    hidden: Bool = "no", built(""), "Do not announce it.";
+    ignore_on_failure: Bool = "no", built(""), "Leave it out when its location cannot be used.";
+    inbox: Bool = "no", built(""), "It holds INBOX.";
+    list: Enum("yes", "no", "children") = "yes", built(""), "Show its mailboxes in LIST.";
+    location: Vars = "", built(""), "Where its mail is; empty means mail_location.";
+    mail_control_path: Vars = "", built(""), "Control files (2.4), as CONTROL= in location.";
+    mail_driver: Str = "", built(""), "Mailbox format (2.4).";
+    mail_index_path: Vars = "", built(""), "Index files (2.4), as INDEX= in location.";
+    mail_inbox_path: Vars = "", built(""), "INBOX (2.4), as INBOX= in location.";
+    mail_path: Vars = "", built(""), "Folder of the mail (2.4).";
+    mailbox_list_layout: Str = "", built(""), "Folder layout (2.4), as LAYOUT= in location.";
+    order: Uint = "0", built(""), "Place among the namespaces that are announced.";
+    prefix: Vars = "", built(""), "What its mailbox names begin with.";
+    separator: Str = "", built(""), "Character between the levels of a mailbox name; empty is the format's own.";
+    subscriptions: Bool = "yes", built(""), "Keep its own subscriptions, not in the parent.";
+    type: Enum("private", "shared", "public") = "private", built(""), "Whose mailboxes these are.";
+}
+
+settings! {
+    /// `namespace { mailbox { } }`
+    pub(super) static MAILBOX;
+    auto: Enum("no", "create", "subscribe") = "no", built(""), "Make this mailbox when it is missing.";
+    autoexpunge: Time = "0", later, "Age at which mail is removed from it.";
+    autoexpunge_max_mails: Uint = "0", later, "Number of mails above which the oldest are removed.";
+    comment: Str = "", later, "Comment that METADATA shows.";
+    driver: Str = "", later, "Driver of a virtual attribute.";
+    special_use: Str = "", built(""), "Special-use attributes (RFC 6154).";
+}
+
+settings! {
+    /// `service { }`
+    pub(super) static SERVICE;
+    chroot: Str = "", accepted("every worker is chrooted to an empty root of its own"), "Folder that the process is chrooted to.";
+    client_limit: Uint = "0", built(""), "Connections per process; 0 is default_client_limit.";
+    drop_priv_before_exec: Bool = "no", accepted("privileges are dropped before any input is read"), "Drop privileges before the program is run.";
+    executable: Str = "", accepted("the master knows which program serves what"), "Program of the service.";
+    extra_groups: Str = "", built(""), "Additional groups of the process.";
+    group: Str = "", built(""), "Group of the process.";
+    idle_kill: Time = "0", built(""), "Idle time after which a process ends; 0 is default_idle_kill.";
+    privileged_group: Str = "", later, "Group that the process may take for a moment.";
+    process_limit: Uint = "0", built(""), "Processes at most; 0 is default_process_limit.";
+    process_min_avail: Uint = "0", built(""), "Processes that are kept waiting.";
+    protocol: Str = "", built(""), "Protocol that must be enabled for this service to run.";
+    service_count: Uint = "0", built(""), "Connections after which a process ends; 0 is no limit.";
+    type: Str = "", built(""), "Kind of service: login, worker, startup, anvil, config, log.";
+    user: Str = "", built(""), "User of the process.";
+    vsz_limit: Size = "18446744073709551615 B", built(""), "Memory of a process; that number of all bits is default_vsz_limit.";
+}
+
+settings! {
+    /// `unix_listener { }` and `fifo_listener { }`
+    pub(super) static FILE_LISTENER;
+    group: Str = "", built(""), "Group of the socket.";
+    mode: Octal = "0600", built(""), "Mode of the socket; 0 disables it.";
+    user: Str = "", built(""), "Owner of the socket.";
+}
+
+settings! {
+    /// `inet_listener { }`
+    pub(super) static INET_LISTENER;
+    address: List = "", built(""), "Addresses to listen on; empty means listen.";
+    haproxy: Bool = "no", later, "Clients come through HAProxy.";
+    port: Port = "0", built(""), "Port to listen on; 0 disables it.";
+    reuse_port: Bool = "no", accepted("one socket is shared by all processes"), "Listen with SO_REUSEPORT.";
+    ssl: Bool = "no", built(""), "TLS begins at once.";
+}
+
+settings! {
+    /// Settings of 2.4 that only together make one of 2.3 (`mail_location`), or that have no counterpart.
+    pub(super) static DIALECT;
+    dovecot_config_version: Str = "", accepted("every dialect is read"), "Release whose dialect this is (2.4).";
+    dovecot_storage_version: Str = "", accepted("our index has a version of its own"), "Oldest release that must read the storage (2.4).";
+    mail_control_path: Vars = "", built(""), "Control files (2.4), as CONTROL= in mail_location.";
+    mail_driver: Str = "", built(""), "Mailbox format (2.4).";
+    mail_inbox_path: Vars = "", built(""), "INBOX (2.4), as INBOX= in mail_location.";
+    mail_index_path: Vars = "", built(""), "Index files (2.4), as INDEX= in mail_location.";
+    mail_path: Vars = "", built(""), "Folder of the mail (2.4).";
+    mail_volatile_path: Vars = "", built(""), "Files that need not survive (2.4), as VOLATILEDIR= in mail_location.";
+    mailbox_list_layout: Str = "", built(""), "Folder layout (2.4), as LAYOUT= in mail_location.";
+    sql_driver: Str = "", later, "SQL library (2.4).";
+}

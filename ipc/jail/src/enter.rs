@@ -1,0 +1,160 @@
+//! The steps into the jail, one function each.
+
+use std::fmt;
+use std::io;
+
+use caps::CapSet;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Gid, Uid};
+
+use crate::filter::{self, Calls};
+use crate::paths::{self, Grant};
+use crate::{Jail, sys};
+
+/// One step into the jail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Limits on memory, descriptors and core files.
+    Limits,
+    /// The process's own folder becomes its root.
+    Chroot,
+    /// The bounding set is emptied while the capability to do so is still there.
+    BoundingSet,
+    /// Supplementary groups, gid, then uid: each needs what the next one gives away.
+    Ids,
+    /// Every capability set is empty.
+    Capabilities,
+    /// No `ptrace`, no core file, `/proc/PID` owned by root.
+    Undumpable,
+    /// No exec can gain anything; Landlock and seccomp ask for it.
+    NoNewPrivileges,
+    /// Files: only beneath the granted folders.
+    Landlock,
+    /// System calls: only those of the service. Last, for the steps above need more.
+    Seccomp,
+}
+
+/// The order in which [`enter`] takes the steps.
+pub const STEPS: [Step; 9] = [
+    Step::Limits,
+    Step::Chroot,
+    Step::BoundingSet,
+    Step::Ids,
+    Step::Capabilities,
+    Step::Undumpable,
+    Step::NoNewPrivileges,
+    Step::Landlock,
+    Step::Seccomp,
+];
+
+/// A step that failed, and why.
+#[derive(Debug)]
+pub struct JailError {
+    /// The step.
+    pub step: Step,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl fmt::Display for JailError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "jail: {:?}: {}", self.step, self.source)
+    }
+}
+
+impl std::error::Error for JailError {}
+
+/// What [`enter`] left out, and why. Empty under root on a kernel that has every layer.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Entered {
+    /// The steps left out, each with its reason.
+    pub left_out: Vec<(Step, &'static str)>,
+}
+
+/// Takes every step, in the order of [`STEPS`]. `grants` are folders that the process has opened, `calls` the system calls
+/// that its service needs.
+///
+/// # Errors
+/// The first step that failed; the process must end then, since it is in half a jail.
+pub fn enter(jail: &Jail, grants: &[Grant], calls: Calls) -> Result<Entered, JailError> {
+    let root = Uid::effective().is_root();
+    let mut entered = Entered::default();
+    for step in STEPS {
+        let needs_root = matches!(step, Step::Chroot | Step::BoundingSet | Step::Ids);
+        if needs_root && !root {
+            entered.left_out.push((step, "it needs root"));
+            continue;
+        }
+        let result = match step {
+            Step::Limits => limits(jail),
+            Step::Chroot => {
+                nix::unistd::chroot(&jail.root).and_then(|()| nix::unistd::chdir("/")).map_err(io::Error::from)
+            }
+            Step::BoundingSet => caps::clear(None, CapSet::Bounding).map_err(io::Error::other),
+            Step::Ids => ids(jail),
+            Step::Capabilities => capabilities(),
+            Step::Undumpable => nix::sys::prctl::set_dumpable(false).map_err(io::Error::from),
+            Step::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().map_err(io::Error::from),
+            Step::Landlock => match paths::restrict(grants) {
+                Ok(true) => Ok(()),
+                Ok(false) if jail.without_landlock => {
+                    entered.left_out.push((step, "this kernel has no Landlock, and the configuration allows that"));
+                    Ok(())
+                }
+                Ok(false) => Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no Landlock")),
+                Err(error) => Err(error),
+            },
+            Step::Seccomp => filter::install(calls),
+        };
+        result.map_err(|source| JailError { step, source })?;
+    }
+    Ok(entered)
+}
+
+fn limits(jail: &Jail) -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // Without root a hard limit that is lower already stays: ask for no more than may be had.
+    let (_, hard) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE)?;
+    let files = if Uid::effective().is_root() { jail.max_files } else { jail.max_files.min(hard) };
+    setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
+    if let Some(bytes) = jail.max_memory {
+        setrlimit(Resource::RLIMIT_AS, bytes, bytes)?;
+    }
+    Ok(())
+}
+
+/// Root's own mailbox is the one case in which a worker keeps uid 0; it has no capability then.
+fn ids(jail: &Jail) -> io::Result<()> {
+    let groups: Vec<Gid> = jail.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+    let (uid, gid) = (Uid::from_raw(jail.uid), Gid::from_raw(jail.gid));
+    nix::unistd::setgroups(&groups)?;
+    nix::unistd::setresgid(gid, gid, gid)?;
+    nix::unistd::setresuid(uid, uid, uid)?;
+    let back = jail.uid != 0 && sys::can_become_root();
+    if back { Err(io::Error::other("root could be had back after the uid was changed")) } else { Ok(()) }
+}
+
+fn capabilities() -> io::Result<()> {
+    for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        caps::clear(None, set).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each step needs what a later one takes away, so their order is part of the contract.
+    #[test]
+    fn the_order_of_the_steps() {
+        let at = |step| STEPS.iter().position(|&s| s == step).unwrap();
+        assert!(at(Step::Limits) < at(Step::Ids), "raising a hard limit needs root");
+        assert!(at(Step::Chroot) < at(Step::Ids), "chroot needs CAP_SYS_CHROOT");
+        assert!(at(Step::BoundingSet) < at(Step::Ids), "emptying the bounding set needs CAP_SETPCAP");
+        assert!(at(Step::Ids) < at(Step::Capabilities), "setuid needs CAP_SETUID");
+        assert!(at(Step::Ids) < at(Step::Undumpable), "a change of uid sets the dumpable flag anew");
+        assert!(at(Step::NoNewPrivileges) < at(Step::Landlock));
+        assert_eq!(STEPS.last(), Some(&Step::Seccomp));
+    }
+}

@@ -1,0 +1,132 @@
+//! Between `cleanup`, which commits messages, and `qmgr`, which knows what becomes of them.
+//!
+//! `cleanup` tells of a message once it is on stable storage; `qmgr` tells when it is finished (and that is in the outcome
+//! log, synced) or needs a queue file of its own. After either process was replaced, `cleanup` tells again of everything
+//! that the journal still holds; `qmgr` knows a message by its queue ID and takes it once.
+
+use serde::{Deserialize, Serialize};
+
+use crate::queue_id::QueueId;
+
+/// The most bytes of an encoded envelope in one frame.
+pub const MAX_PIECE: usize = 60 * 1024;
+
+/// Queue folders: where a queue file lies says what is to become of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Place {
+    /// Just arrived, or to be tried at once.
+    Incoming,
+    /// Waits for its next attempt.
+    Deferred,
+    /// Waits for an administrator.
+    Hold,
+    /// Cannot be read.
+    Corrupt,
+}
+
+/// From `cleanup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToQmgr {
+    /// A message is on stable storage. Its descriptor comes with this frame: a sealed memory file, or its queue file.
+    New {
+        /// Its name.
+        queue_id: QueueId,
+        /// Where the content begins in the descriptor.
+        offset: u64,
+        /// The folder of its queue file, when it has one already.
+        place: Option<Place>,
+        /// The first piece of the encoded envelope.
+        #[serde(with = "serde_bytes")]
+        envelope: Vec<u8>,
+        /// Whether [`ToQmgr::More`] follows.
+        more: bool,
+    },
+    /// The next piece of the envelope of the message that was begun last.
+    More {
+        /// At most [`MAX_PIECE`] bytes.
+        #[serde(with = "serde_bytes")]
+        envelope: Vec<u8>,
+        /// Whether another one follows.
+        more: bool,
+    },
+    /// The message has a queue file now, synced; or why it has none yet (it stays in the journal).
+    Spilled {
+        /// The message.
+        queue_id: QueueId,
+        /// The folder, or what the system said.
+        result: Result<Place, String>,
+    },
+    /// All that the journal held at the start has been told.
+    Replayed,
+}
+
+/// To `cleanup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromQmgr {
+    /// The message needs a queue file of its own, in this folder.
+    Spill {
+        /// The message.
+        queue_id: QueueId,
+        /// Where.
+        place: Place,
+    },
+    /// Every recipient is finished, and the outcome log says so on stable storage.
+    Done {
+        /// The message.
+        queue_id: QueueId,
+    },
+}
+
+/// To `qmgr`, from `mailctl` (`mailq`, `postqueue`, `postsuper`, `postcat`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QueueRequest {
+    /// Every message. Answered by [`QueueAnswer::Message`]s.
+    List,
+    /// Attempt everything that is deferred now (`postqueue -f`).
+    Flush,
+    /// Attempt this message now (`postqueue -i`).
+    FlushOne(QueueId),
+    /// Delete (`postsuper -d`); all with `None`.
+    Delete(Option<QueueId>),
+    /// Hold (`postsuper -h`).
+    Hold(Option<QueueId>),
+    /// Release from hold (`postsuper -H`).
+    Release(Option<QueueId>),
+    /// Put back as if it had just arrived (`postsuper -r`).
+    Requeue(Option<QueueId>),
+    /// The content of one message; its descriptor comes with [`QueueAnswer::Message`] (`postcat -q`).
+    Open(QueueId),
+}
+
+/// From `qmgr` to `mailctl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QueueAnswer {
+    /// One message.
+    Message(Listed),
+    /// So many messages were changed; no more comes.
+    End {
+        /// How many.
+        count: u32,
+    },
+    /// It could not be done.
+    Failed(String),
+}
+
+/// A message as `mailq` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// `incoming`, `active`, `deferred`, `hold`, `corrupt`: Postfix's queue names.
+    pub queue: String,
+    /// Its name.
+    pub queue_id: QueueId,
+    /// Seconds since 1970 of its arrival.
+    pub arrival: u64,
+    /// Bytes of its content.
+    pub size: u64,
+    /// The sender; empty for the null sender.
+    pub sender: String,
+    /// Recipients that are not finished, each with the reason of its last deferral.
+    pub recipients: Vec<(String, Option<String>)>,
+    /// Where the content begins in the descriptor (only for `Open`).
+    pub offset: u64,
+}

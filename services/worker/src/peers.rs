@@ -1,0 +1,57 @@
+//! Channels to other processes.
+
+use ipc_messages::control::{Hub, Peer};
+use ipc_wire::Channel;
+
+/// Names a channel. A number is not used again while the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(pub(crate) usize);
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: PeerId,
+    pub(crate) channel: Channel,
+    pub(crate) peer: Peer,
+    /// Whether something was queued since the last flush.
+    pub(crate) dirty: bool,
+    pub(crate) lost: bool,
+}
+
+/// All channels of this process. There are few, so a list serves.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    links: Vec<Link>,
+    next: usize,
+}
+
+impl Peers {
+    pub(crate) fn add(&mut self, channel: Channel, peer: Peer) -> PeerId {
+        let id = PeerId(self.next);
+        self.next += 1;
+        self.links.push(Link { id, channel, peer, dirty: false, lost: false });
+        id
+    }
+
+    pub(crate) fn get(&mut self, id: PeerId) -> Option<&mut Link> {
+        self.links.iter_mut().find(|link| link.id == id)
+    }
+
+    pub(crate) fn hub(&self, hub: Hub) -> Option<PeerId> {
+        // The newest: an older one may be about to be reported as gone.
+        self.links.iter().rev().find(|link| link.peer == Peer::Hub(hub) && !link.lost).map(|link| link.id)
+    }
+
+    pub(crate) fn remove(&mut self, id: PeerId) -> Option<Link> {
+        let at = self.links.iter().position(|link| link.id == id)?;
+        Some(self.links.remove(at))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.links.iter_mut()
+    }
+
+    /// How many processes ask this one.
+    pub(crate) fn clients(&self) -> usize {
+        self.links.iter().filter(|link| matches!(link.peer, Peer::Client { .. })).count()
+    }
+}

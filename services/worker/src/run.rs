@@ -1,0 +1,602 @@
+//! The life of a worker: start, loop, end.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipc_messages::control::{BOOT_FD, Boot, CONTROL_FD, FromWorker, Hub, LOG_FD, MAX_CONTROL, Peer, ToWorker};
+use ipc_messages::handoff::MAX_HANDOFF;
+use ipc_wire::packet;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Waker};
+
+use crate::boot::{Setup, StartError};
+use crate::connection::{ConnId, READ_SIZE};
+use crate::cx::{Cx, Pending, Source};
+use crate::peers::{PeerId, Peers};
+use crate::pool::Pool;
+use crate::socket::{Acceptor, Why};
+use crate::timers::{Due, Timers};
+use crate::tls::Signatures;
+use crate::{Calls, Service};
+
+/// sysexits(3): the configuration.
+const EX_CONFIG: u8 = 78;
+/// Seconds in which a turn of the loop must end (Postfix's `daemon_timeout`); then the process is ended and replaced.
+const WATCHDOG: u32 = 18_000;
+/// How often the watchdog is told that all is well.
+const WATCHDOG_PERIOD: Duration = Duration::from_secs(60);
+/// Output a joined connection may have before its other half is read no further.
+const JOINED_HIGH: usize = 256 * 1024;
+/// Rounds of work in one turn before the sockets are asked again.
+const ROUNDS: usize = 16;
+/// Threads of the pool, unless the service says otherwise.
+const THREADS: usize = 4;
+
+/// Runs a service: the whole of a worker's `main`.
+pub fn run<S: Service>() -> ExitCode {
+    let (setup, log) = match begin() {
+        Ok(begun) => begun,
+        Err(error) => {
+            eprintln!("{}: {error}; this program is started by the master", S::NAME);
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    on_panic(&log);
+    let logger = log.logger();
+    match Worker::<S>::start(setup, log.clone()) {
+        Ok(mut worker) => {
+            worker.turns();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            slog::crit!(logger, "{error}");
+            log.flush();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Takes what the master prepared.
+fn begin() -> Result<(Setup, ipc_log::Sender), StartError> {
+    let inherited = |fd, what: &str| {
+        ipc_jail::sys::inherited(fd).map_err(|error| StartError::new(format!("descriptor of {what}"), error))
+    };
+    let mut bytes = Vec::new();
+    let mut file = File::from(inherited(BOOT_FD, "boot")?);
+    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(|error| StartError::new("boot", error))?;
+    let boot: Boot = postcard::from_bytes(&bytes).map_err(|error| StartError::new("boot", error))?;
+    if boot.build != ipc_messages::control::build() {
+        return Err(StartError(format!("the running master is of another build ({}): restart it", boot.build)));
+    }
+    let log = ipc_log::Sender::new(inherited(LOG_FD, "log")?, boot.identity.clone());
+    Ok((Setup::new(boot)?, log))
+}
+
+/// Our own inconsistency ends the process; its last log line says where.
+fn on_panic(log: &ipc_log::Sender) {
+    let log = log.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        log.line(None, ipc_messages::log::Severity::Panic, panic.to_string().replace('\n', ": "));
+        log.flush();
+    }));
+}
+
+struct Worker<S: Service> {
+    service: S,
+    cx: Cx<S::Done>,
+    poll: Poll,
+    control: OwnedFd,
+    inbox: Option<OwnedFd>,
+    listeners: Vec<Acceptor>,
+    /// Listeners on which clients may wait that were not accepted for want of room.
+    waiting: Vec<usize>,
+    limits: Limits,
+    /// Whether the master was told that there is room.
+    told_room: bool,
+    idle_since: Instant,
+    alive_told: Instant,
+    scratch: Vec<u8>,
+    over: bool,
+}
+
+struct Limits {
+    clients: u32,
+    uses: u64,
+    idle: Option<Duration>,
+}
+
+impl<S: Service> Worker<S> {
+    fn start(mut setup: Setup, log: ipc_log::Sender) -> Result<Worker<S>, StartError> {
+        let section = postcard::from_bytes(&setup.boot.section).map_err(|error| StartError::new("section", error))?;
+        let control =
+            ipc_jail::sys::inherited(CONTROL_FD).map_err(|error| StartError::new("descriptor of control", error))?;
+        // Reads the time zone, which lies outside the jail.
+        ipc_jail::sys::local_time(0);
+        let opened = S::pre_jail(&section, &mut setup)?;
+        let calls = Calls { accept: S::CALLS.accept || !setup.listeners.is_empty(), ..S::CALLS };
+        let entered = ipc_jail::enter(&setup.boot.jail, &setup.grants()?, calls)
+            .map_err(|error| StartError(error.to_string()))?;
+        let logger = log.logger();
+        for (step, why) in &entered.left_out {
+            slog::debug!(logger, "jail: {step:?} is left out: {why}");
+        }
+        let failed = |error: std::io::Error| StartError::new("event loop", error);
+        let poll = Poll::new().map_err(failed)?;
+        let waker = Arc::new(Waker::new(poll.registry(), Source::Waker.token()).map_err(failed)?);
+        let now = Instant::now();
+        let mut cx = Cx {
+            registry: poll.registry().try_clone().map_err(failed)?,
+            now,
+            connections: Vec::new(),
+            free: Vec::new(),
+            generation: 0,
+            dirty: Vec::new(),
+            clients: 0,
+            served: 0,
+            peers: Peers::default(),
+            timers: Timers::default(),
+            pool: Pool::new(waker, THREADS),
+            log,
+            logger,
+            control: Default::default(),
+            pending: Default::default(),
+            draining: false,
+            watches: Vec::new(),
+            signatures: Signatures::default(),
+        };
+        let limits = Limits {
+            clients: setup.boot.client_limit.max(1),
+            uses: setup.boot.max_use.into(),
+            idle: Some(Duration::from_secs(setup.boot.max_idle.into())).filter(|idle| !idle.is_zero()),
+        };
+        let unix: Vec<bool> = (0..setup.listeners.len()).map(|index| setup.is_unix(index)).collect();
+        let listeners = std::mem::take(&mut setup.listeners);
+        let mut listeners: Vec<Acceptor> =
+            listeners.into_iter().zip(unix).map(|(fd, unix)| Acceptor::new(fd, unix)).collect();
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            let token = Source::Listener(index).token();
+            poll.registry().register(listener.source(), token, Interest::READABLE).map_err(failed)?;
+        }
+        let inbox = setup.inbox.take();
+        for (fd, source) in [(Some(&control), Source::Control), (inbox.as_ref(), Source::Inbox)] {
+            if let Some(fd) = fd {
+                let mut fd = SourceFd(&fd.as_raw_fd());
+                poll.registry().register(&mut fd, source.token(), Interest::READABLE).map_err(failed)?;
+            }
+        }
+        let service = S::start(section, opened, setup, &mut cx)?;
+        let waiting = (0..listeners.len()).collect();
+        Ok(Worker {
+            service,
+            cx,
+            poll,
+            control,
+            inbox,
+            listeners,
+            waiting,
+            limits,
+            told_room: false,
+            idle_since: now,
+            alive_told: now - WATCHDOG_PERIOD,
+            scratch: vec![0; READ_SIZE],
+            over: false,
+        })
+    }
+
+    fn turns(&mut self) {
+        let mut events = Events::with_capacity(256);
+        self.settle();
+        while !self.over {
+            let wait = self.wait();
+            match self.poll.poll(&mut events, wait) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => panic!("the event loop failed: {error}"),
+            }
+            self.cx.now = Instant::now();
+            if self.cx.now - self.alive_told >= WATCHDOG_PERIOD {
+                self.alive_told = self.cx.now;
+                ipc_jail::sys::watchdog(WATCHDOG);
+            }
+            for event in &events {
+                self.dispatch(Source::of(event.token()), event.is_writable());
+            }
+            while let Some(due) = self.cx.timers.pop(self.cx.now) {
+                self.due(due);
+            }
+            while let Some(done) = self.cx.pool.take() {
+                self.service.done(&mut self.cx, done);
+            }
+            self.settle();
+        }
+        self.cx.log.flush();
+    }
+
+    /// How long to wait for events.
+    fn wait(&self) -> Option<Duration> {
+        if !self.cx.pending.is_empty() || !self.cx.dirty.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let now = Instant::now();
+        let mut wait = self.cx.timers.wait(now);
+        let mut at_most = |limit: Duration| wait = Some(wait.map_or(limit, |wait| wait.min(limit)));
+        if self.cx.log.waits() {
+            at_most(Duration::from_millis(100));
+        }
+        if let Some(idle) = self.limits.idle.filter(|_| self.quiet()) {
+            at_most((self.idle_since + idle).saturating_duration_since(now));
+        }
+        wait
+    }
+
+    fn dispatch(&mut self, source: Source, writable: bool) {
+        match source {
+            Source::Control => self.control(),
+            Source::Waker => {}
+            Source::Inbox => self.inbox(),
+            Source::Listener(index) => self.accept(index),
+            Source::Peer(id) => self.peer(id),
+            Source::Connection(slot) => self.connection(slot, writable),
+            Source::Watch(key) => self.service.readable(&mut self.cx, key),
+        }
+    }
+
+    /// Tells the service what happened meanwhile, then lets all output of the turn leave: log, peers, clients, master.
+    fn settle(&mut self) {
+        for _ in 0..ROUNDS {
+            while let Some(pending) = self.cx.pending.pop_front() {
+                self.pending(pending);
+            }
+            self.service.end_of_turn(&mut self.cx);
+            self.cx.log.flush();
+            self.flush_peers();
+            let dirty = std::mem::take(&mut self.cx.dirty);
+            for id in dirty {
+                if let Some(connection) = self.cx.connection(id) {
+                    connection.in_dirty_list = false;
+                    self.flush(id);
+                }
+            }
+            if self.cx.pending.is_empty() && self.cx.dirty.is_empty() {
+                break;
+            }
+        }
+        self.room();
+        self.flush_control();
+        self.end_if_done();
+    }
+
+    fn pending(&mut self, pending: Pending) {
+        match pending {
+            Pending::Over(id, why) => self.over(id, why),
+            Pending::Input(id) => self.read(id),
+            Pending::PeerLost(id) => {
+                if let Some(link) = self.cx.peers.remove(id) {
+                    let _ = self.cx.registry.deregister(&mut SourceFd(&link.channel.as_raw_fd()));
+                    self.service.peer_down(&mut self.cx, id, &link.peer);
+                }
+            }
+        }
+    }
+
+    // Connections.
+
+    fn accept(&mut self, index: usize) {
+        loop {
+            if self.cx.draining || self.cx.clients >= self.limits.clients || self.spent() {
+                if !self.waiting.contains(&index) {
+                    self.waiting.push(index);
+                }
+                return;
+            }
+            match self.listeners[index].accept() {
+                Ok((socket, remote)) => match self.cx.add(socket) {
+                    Ok(id) => {
+                        self.service.accepted(&mut self.cx, id, index, remote);
+                        self.read(id);
+                    }
+                    Err(error) => slog::warn!(self.cx.logger, "accept: {error}"),
+                },
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                // The client went away, or descriptors ran out for a moment: the listener is tried again later.
+                Err(error) => {
+                    slog::warn!(self.cx.logger, "accept connection: {error}");
+                    if error.raw_os_error() == Some(nix::libc::EMFILE) {
+                        self.waiting.push(index);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn spent(&self) -> bool {
+        self.limits.uses > 0 && self.cx.served >= self.limits.uses
+    }
+
+    fn connection(&mut self, slot: usize, writable: bool) {
+        let Some(connection) = self.cx.connections.get_mut(slot).and_then(Option::as_deref_mut) else { return };
+        let id = connection.id;
+        connection.readable = true;
+        if writable && connection.pending() > 0 {
+            self.flush(id);
+        }
+        self.read(id);
+    }
+
+    fn read(&mut self, id: ConnId) {
+        let Some(connection) = self.cx.connection(id) else { return };
+        if connection.closing || connection.paused {
+            return;
+        }
+        let had = !connection.input.is_empty();
+        let progress = connection.read(&mut self.scratch);
+        let handshake = connection.is_tls() && !connection.eof;
+        if handshake {
+            // A handshake answers by itself.
+            self.flush(id);
+        }
+        if let Some(how) = progress.secured {
+            self.service.secured(&mut self.cx, id, how);
+        }
+        if progress.input || had {
+            match self.cx.connection(id).and_then(|connection| connection.joined) {
+                Some(to) => self.pass_on(id, to),
+                None if self.cx.connection(id).is_some_and(|connection| !connection.input.is_empty()) => {
+                    self.service.input(&mut self.cx, id);
+                }
+                None => {}
+            }
+        }
+        if let Some(why) = progress.over {
+            self.over(id, why);
+        }
+    }
+
+    /// Input of a joined connection goes to its other half.
+    fn pass_on(&mut self, from: ConnId, to: ConnId) {
+        let Some(connection) = self.cx.connection(from) else { return };
+        let input = std::mem::take(&mut connection.input);
+        self.cx.write(to, &input);
+        let behind = self.cx.unsent(to) > JOINED_HIGH;
+        if let Some(connection) = self.cx.connection(from) {
+            connection.paused = behind;
+            if !behind && connection.readable {
+                self.cx.pending.push_back(Pending::Input(from));
+            }
+        }
+    }
+
+    fn flush(&mut self, id: ConnId) {
+        if !self.cx.flush_connection(id) {
+            return;
+        }
+        let Some(connection) = self.cx.connection(id) else { return };
+        if connection.closing {
+            self.cx.abort(id);
+            return;
+        }
+        match connection.joined {
+            Some(other) => {
+                if self.cx.connection(other).is_some_and(|other| other.paused) {
+                    self.cx.pause(other, false);
+                }
+            }
+            None => self.service.drained(&mut self.cx, id),
+        }
+    }
+
+    fn over(&mut self, id: ConnId, why: Why) {
+        // What a service answers to input that came with the end still leaves, as far as the socket takes it.
+        self.cx.flush_connection(id);
+        let Some(connection) = self.cx.remove(id) else { return };
+        if let Some(other) = connection.joined {
+            self.cx.close(other);
+            if let Some(other) = self.cx.connection(other) {
+                other.joined = None;
+            }
+        }
+        if !connection.closing {
+            self.service.closed(&mut self.cx, id, why);
+        }
+    }
+
+    fn due(&mut self, due: Due) {
+        match due {
+            Due::Service(key) => self.service.timer(&mut self.cx, key),
+            Due::Connection(slot) => {
+                let now = self.cx.now;
+                let Some(connection) = self.cx.connections.get_mut(slot).and_then(Option::as_deref_mut) else { return };
+                connection.armed = None;
+                let id = connection.id;
+                match connection.deadline {
+                    Some(deadline) if deadline <= now => {
+                        connection.deadline = None;
+                        self.service.timeout(&mut self.cx, id);
+                    }
+                    Some(deadline) => {
+                        connection.armed = Some(deadline);
+                        self.cx.timers.set(deadline, due);
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    // Peers.
+
+    fn add_peer(&mut self, fd: OwnedFd, peer: Peer) {
+        if peer == Peer::Hub(Hub::Tlsmgr) {
+            // Signatures are asked for in the middle of a handshake, not by the loop.
+            return self.cx.signatures.connect(fd);
+        }
+        match self.cx.adopt_channel(fd, peer.clone()) {
+            Ok(id) => self.service.peer_up(&mut self.cx, id, &peer),
+            Err(error) => slog::error!(self.cx.logger, "channel: {error}"),
+        }
+    }
+
+    fn peer(&mut self, id: PeerId) {
+        let Some(link) = self.cx.peers.get(id) else { return };
+        if link.channel.queued() > 0 {
+            link.dirty = true;
+        }
+        let open = match link.channel.fill() {
+            Ok(open) => open,
+            Err(error) => {
+                slog::warn!(self.cx.logger, "channel: {error}");
+                false
+            }
+        };
+        loop {
+            let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) else { return };
+            match link.channel.next_frame() {
+                Ok(Some(frame)) => self.service.frame(&mut self.cx, id, frame),
+                Ok(None) => break,
+                Err(error) => return self.cx.broken(id, error),
+            }
+        }
+        if !open {
+            self.cx.drop_peer(id);
+        }
+    }
+
+    fn flush_peers(&mut self) {
+        let mut lost = Vec::new();
+        for link in self.cx.peers.iter_mut().filter(|link| link.dirty && !link.lost) {
+            link.dirty = false;
+            // What does not leave now leaves when the socket is writable again.
+            if link.channel.flush().is_err() {
+                link.lost = true;
+                lost.push(Pending::PeerLost(link.id));
+            }
+        }
+        self.cx.pending.extend(lost);
+    }
+
+    fn inbox(&mut self) {
+        while let Some(inbox) = self.inbox.as_ref().filter(|_| !self.cx.draining) {
+            match packet::receive(inbox.as_fd(), MAX_HANDOFF) {
+                Ok(Some(packet)) => self.service.handoff(&mut self.cx, packet.bytes, packet.fds),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                    slog::warn!(self.cx.logger, "hand-off: {error}");
+                }
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    // The master.
+
+    fn control(&mut self) {
+        loop {
+            match packet::receive(self.control.as_fd(), MAX_CONTROL) {
+                Ok(Some(packet)) => {
+                    // The master is us; what it says is never nonsense unless a bug is at work.
+                    let message = postcard::from_bytes(&packet.bytes).expect("a control message that does not decode");
+                    self.order(message, packet.fds);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Ok(None) | Err(_) => {
+                    // The master is gone: finish what is in hand.
+                    let control = self.control.as_raw_fd();
+                    let _ = self.cx.registry.deregister(&mut SourceFd(&control));
+                    return self.drain();
+                }
+            }
+        }
+    }
+
+    fn order(&mut self, message: ToWorker, fds: Vec<OwnedFd>) {
+        let mut fds = fds.into_iter();
+        match (message, fds.next()) {
+            (ToWorker::Peer { peer }, Some(fd)) => self.add_peer(fd, peer),
+            (ToWorker::Section, Some(fd)) => self.reload(fd.as_fd()),
+            (ToWorker::Drain, _) => self.drain(),
+            (ToWorker::Connected { index }, Some(fd)) => self.service.foreign(&mut self.cx, index, Ok(fd)),
+            (ToWorker::ConnectFailed { index, errno }, _) => self.service.foreign(&mut self.cx, index, Err(errno)),
+            (ToWorker::Inbox { corr }, Some(fd)) => self.service.acting(&mut self.cx, corr, Ok(fd)),
+            (ToWorker::ActingRefused { corr, reason }, _) => self.service.acting(&mut self.cx, corr, Err(reason)),
+            (ToWorker::Reopen, _) => self.service.reopen(&mut self.cx),
+            (message, None) => panic!("the master sent {message:?} without its descriptor"),
+        }
+    }
+
+    fn reload(&mut self, fd: BorrowedFd<'_>) {
+        use std::io::{Read, Seek};
+        let mut bytes = Vec::new();
+        let section = fd.try_clone_to_owned().and_then(|fd| {
+            let mut file = File::from(fd);
+            file.rewind()?;
+            file.read_to_end(&mut bytes)
+        });
+        match section
+            .map_err(|error| error.to_string())
+            .and_then(|_| postcard::from_bytes(&bytes).map_err(|error| error.to_string()))
+        {
+            Ok(section) => self.service.reload(&mut self.cx, section),
+            Err(error) => slog::error!(self.cx.logger, "the new configuration cannot be read: {error}"),
+        }
+    }
+
+    fn drain(&mut self) {
+        if !self.cx.draining {
+            self.cx.draining = true;
+            for listener in &mut self.listeners {
+                let _ = self.poll.registry().deregister(listener.source());
+            }
+            self.service.drain(&mut self.cx);
+        }
+    }
+
+    /// Accepts who waits when there is room again, and tells the master when that changes: a listener nobody has room
+    /// for makes it start another process.
+    fn room(&mut self) {
+        let room = self.limits.clients.saturating_sub(self.cx.clients);
+        let room = if self.cx.draining || self.spent() { 0 } else { room };
+        if room > 0 {
+            for index in std::mem::take(&mut self.waiting) {
+                self.accept(index);
+            }
+        }
+        if (room > 0) != self.told_room {
+            self.told_room = room > 0;
+            self.cx.control.push_back(FromWorker::Status { clients: self.cx.clients, free: room });
+        }
+    }
+
+    fn flush_control(&mut self) {
+        while let Some(message) = self.cx.control.front() {
+            // A control message is small and has no type that postcard refuses.
+            let bytes = postcard::to_stdvec(message).expect("a control message");
+            match packet::send(self.control.as_fd(), &bytes, &[]) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                // Gone: the read side notices.
+                Ok(()) | Err(_) => self.cx.control.pop_front(),
+            };
+        }
+    }
+
+    /// Whether nothing keeps this process.
+    fn quiet(&self) -> bool {
+        self.cx.clients == 0 && self.cx.pool.running() == 0 && self.service.idle()
+    }
+
+    fn end_if_done(&mut self) {
+        if !self.quiet() {
+            self.idle_since = self.cx.now;
+            return;
+        }
+        let unsent = self.cx.peers.iter_mut().any(|link| link.channel.queued() > 0);
+        let since = self.cx.now - self.idle_since;
+        let idle = self.cx.peers.clients() == 0 && self.limits.idle.is_some_and(|limit| since >= limit);
+        if !unsent && (self.cx.draining || self.spent() || idle) {
+            self.over = true;
+        }
+    }
+}
