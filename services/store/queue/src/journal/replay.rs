@@ -106,16 +106,13 @@ fn holes(before: Option<Found>, live_from: Sequence, live: &[Found]) -> Vec<Hole
     let mut previous = before;
     for record in live {
         if record.sequence != expected {
-            let start = (record.segment, BLOCK);
+            let head = Hole { segment: record.segment, from: BLOCK, to: Some(record.at) };
             match previous.map(|previous| (previous.segment, previous.at + previous.length)) {
                 Some((segment, end)) if segment == record.segment && end <= record.at => {
                     holes.push(Hole { segment, from: end, to: Some(record.at) });
                 }
-                Some((segment, end)) => {
-                    holes.push(Hole { segment, from: end, to: None });
-                    holes.push(Hole { segment: start.0, from: start.1, to: Some(record.at) });
-                }
-                None => holes.push(Hole { segment: start.0, from: start.1, to: Some(record.at) }),
+                Some((segment, end)) => holes.extend([Hole { segment, from: end, to: None }, head]),
+                None => holes.push(head),
             }
         }
         expected = record.sequence + 1;

@@ -196,6 +196,7 @@ mod tests {
         };
         assert_eq!(windows(&policy, "++++++++"), [5, 5, 5, 6, 6, 6, 6, 7]);
         assert_eq!(windows(&policy, "--------"), [4, 4, 4, 3, 3, 3, 3, 2]);
+        assert_eq!(windows(&policy, "++-++++"), [5, 5, 4, 4, 4, 4, 5], "a shrinking window starts to grow anew");
         let per_window = ConcurrencyPolicy { positive: Feedback::PerWindow(1.0), ..policy };
         assert_eq!(windows(&per_window, "+++++"), [5, 5, 5, 5, 6], "one cohort, one more");
     }

@@ -108,6 +108,59 @@ fn the_delay_of_a_big_message_is_bounded() {
 }
 
 #[test]
+fn the_best_candidate_is_not_the_first_one() {
+    let mut scheduler = scheduler(one_by_one());
+    enqueue(&mut scheduler, 0, 1, "example.net", 1000);
+    enqueue(&mut scheduler, 0, 2, "example.org", 15);
+    enqueue(&mut scheduler, 5, 3, "example.org", 1);
+    assert_eq!(order(&mut scheduler, 10)[..3], [1, 3, 1], "6/1 is more than 11/15");
+}
+
+#[test]
+fn slots_that_were_not_used_come_back() {
+    let mut scheduler = scheduler(one_by_one());
+    let deliver = |scheduler: &mut Scheduler, count: usize| {
+        for _ in 0..count {
+            let delivery = scheduler.next(1).unwrap();
+            scheduler.finish(1, delivery.key, Verdict::Reached);
+        }
+    };
+    enqueue(&mut scheduler, 0, 1, "example.net", 1000);
+    enqueue(&mut scheduler, 0, 2, "example.org", 20);
+    deliver(&mut scheduler, 40);
+    assert_eq!(scheduler.cancel(id(2)).len(), 15, "five are delivered");
+    enqueue(&mut scheduler, 0, 3, "example.org", 20);
+    // 35 earned, 20 * 5 taken, 15 * 5 given back: 10, and 35 are needed.
+    assert_eq!(order(&mut scheduler, 1).iter().position(|message| *message == 3), Some(25));
+}
+
+#[test]
+fn more_recipients_of_a_blocked_message_go_at_once() {
+    let concurrency = ConcurrencyPolicy { initial: 1, limit: 1, ..ConcurrencyPolicy::default() };
+    let mut scheduler = scheduler(Policy { concurrency, recipient_limit: 1, ..Policy::default() });
+    enqueue(&mut scheduler, 0, 1, "slow.example", 2);
+    enqueue(&mut scheduler, 0, 2, "slow.example", 1);
+    enqueue(&mut scheduler, 0, 3, "other.example", 1);
+    assert_eq!(
+        [scheduler.next(0).is_some(), scheduler.next(0).is_some(), scheduler.next(0).is_some()],
+        [true, true, false]
+    );
+    enqueue(&mut scheduler, 0, 1, "fast.example", 1);
+    assert_eq!(&*scheduler.next(0).unwrap().batch.destination, "fast.example");
+}
+
+#[test]
+fn a_message_that_comes_back_gets_its_old_place() {
+    let mut scheduler = scheduler(Policy { in_flight: 10, ..one_by_one() });
+    enqueue(&mut scheduler, 0, 1, "a.example", 1);
+    enqueue(&mut scheduler, 5, 2, "b.example", 5);
+    let messages = [scheduler.next(6).unwrap(), scheduler.next(6).unwrap()].map(|next| next.batch.message.number());
+    assert_eq!(messages, [1, 2]);
+    enqueue(&mut scheduler, 6, 1, "c.example", 1);
+    assert_eq!(scheduler.next(6).unwrap().batch.message, id(1));
+}
+
+#[test]
 fn destinations_of_one_message_take_turns() {
     let mut scheduler = scheduler(one_by_one());
     enqueue(&mut scheduler, 0, 1, "a.example", 2);
