@@ -240,8 +240,17 @@ mod tests {
 
     #[test]
     fn times_as_logs_and_headers_have_them() {
-        let time =
-            LocalTime { year: 2026, month: 2, day: 9, weekday: 1, hour: 3, minute: 5, second: 7, offset: -12_600 };
+        let time = LocalTime {
+            year: 2026,
+            month: 2,
+            day: 9,
+            weekday: 1,
+            hour: 3,
+            minute: 5,
+            second: 7,
+            offset: -12_600,
+            zone: "NST".into(),
+        };
         assert_eq!(time.log_stamp(), "Mar  9 03:05:07");
         assert_eq!(time.header_date(), "Mon, 9 Mar 2026 03:05:07 -0330");
         let now = local_time(1_774_785_159);

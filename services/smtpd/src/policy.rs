@@ -268,10 +268,12 @@ mod tests {
     use super::*;
     use Restriction::*;
     use ipc_config::postfix::match_list::{Item, Pattern};
+    use ipc_config::postfix::network::Network;
     use proto_smtp::address::{Syntax, parse};
 
     fn codes() -> Codes {
-        let network = |text: &str| Item { negated: false, pattern: Pattern::Network(text.parse().unwrap()) };
+        let network =
+            |text: &str| Item { negated: false, pattern: Pattern::Network(Network::parse(text).unwrap().unwrap()) };
         Codes {
             networks: NetworkList { parents: false, items: vec![network("127.0.0.0/8")] },
             reject: 554,
