@@ -1,1 +1,4 @@
-//! Maildir++, sdbox, and the index.
+//! Mailboxes on disk.
+pub mod error;
+pub mod fs;
+pub use error::{Error, Kind, Result};
