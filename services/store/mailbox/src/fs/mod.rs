@@ -154,26 +154,26 @@ pub fn read_range<F: Fs>(fs: &F, file: &F::File, offset: u64, length: u64) -> io
     Ok(content)
 }
 
-/// Opens `path` component by component, making what is missing with `mode`. Returns the directory and, for what was
-/// made, the parents whose new entry is not durable yet, outermost first.
+/// Opens `path` component by component, making what is missing with `mode`. Returns the directory and its parents,
+/// outermost first: until these are synced, a new directory's name may vanish, whoever made it.
 pub fn make_path<F: Fs>(fs: &F, root: &F::Dir, path: &[Vec<u8>], mode: u32) -> io::Result<(F::Dir, Vec<F::Dir>)> {
-    let (mut dir, mut unsynced) = (root.clone(), Vec::new());
+    let (mut dir, mut parents) = (root.clone(), Vec::with_capacity(path.len()));
     for name in path {
-        let next = match fs.open_dir(&dir, name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match fs.make_dir(&dir, name, mode) {
-                    Ok(()) => unsynced.push(dir.clone()),
-                    // Somebody else made it between the two calls; its entry may not be durable yet either.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => unsynced.push(dir.clone()),
-                    Err(error) => return Err(error),
-                }
-                fs.open_dir(&dir, name)?
-            }
-            other => other?,
-        };
-        dir = next;
+        let next = open_or_make(fs, &dir, name, mode)?;
+        parents.push(std::mem::replace(&mut dir, next));
     }
-    Ok((dir, unsynced))
+    Ok((dir, parents))
+}
+
+/// Opens a directory, making it with `mode` if it is missing.
+pub fn open_or_make<F: Fs>(fs: &F, at: &F::Dir, name: &[u8], mode: u32) -> io::Result<F::Dir> {
+    match fs.open_dir(at, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs.make_dir(at, name, mode) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => fs.open_dir(at, name),
+        },
+        other => other,
+    }
 }
 
 /// Opens `path` component by component.
