@@ -1,6 +1,6 @@
 //! What can go wrong, by step and object. A caller asks [`Error::kind`] what to tell its peer; the text is for the log.
 
-use std::{fmt, io};
+use std::{fmt, io, sync::Arc};
 
 /// What a caller does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +23,11 @@ pub enum Kind {
     Expunged,
 }
 
-/// An error with the step that failed and the object it failed on.
-#[derive(Debug)]
+/// An error with the step that failed and the object it failed on. A failed batch gives it to each of its parts.
+#[derive(Debug, Clone)]
 pub enum Error {
     /// A system call failed.
-    Io { step: &'static str, object: String, source: io::Error },
+    Io { step: &'static str, object: String, source: Arc<io::Error> },
     /// A lock was held by another program for longer than [`crate::maildir::dotlock::TIMEOUT`].
     Locked { object: String },
     /// No such mailbox.
@@ -92,7 +92,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
+            Self::Io { source, .. } => Some(&**source),
             _ => None,
         }
     }
@@ -105,7 +105,10 @@ pub(crate) trait At<T> {
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, step: &'static str, object: &[u8]) -> Result<T> {
-        self.map_err(|source| Error::Io { step, object: String::from_utf8_lossy(object).into_owned(), source })
+        self.map_err(|source| {
+            let object = String::from_utf8_lossy(object).into_owned();
+            Error::Io { step, object, source: Arc::new(source) }
+        })
     }
 }
 

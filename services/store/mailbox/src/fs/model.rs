@@ -9,10 +9,9 @@
 //! It has no permissions and no links. It is for tests, ours and those of the crates that use this one.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, HashMap},
     io,
-    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -72,7 +71,7 @@ struct World {
 
 /// The file system. Clones share it.
 #[derive(Debug, Clone)]
-pub struct ModelFs(Rc<RefCell<World>>);
+pub struct ModelFs(Arc<Mutex<World>>);
 
 /// An open directory.
 #[derive(Debug, Clone, Copy)]
@@ -83,12 +82,12 @@ pub struct ModelDir(u64);
 pub struct ModelFile {
     node: u64,
     handle: u64,
-    world: Rc<RefCell<World>>,
+    world: Arc<Mutex<World>>,
 }
 
 impl Drop for ModelFile {
     fn drop(&mut self) {
-        if let Some(node) = self.world.borrow_mut().nodes.get_mut(&self.node)
+        if let Some(node) = locked(&self.world).nodes.get_mut(&self.node)
             && node.locked_by == Some(self.handle)
         {
             node.locked_by = None;
@@ -109,7 +108,7 @@ impl ModelFs {
         world.booted = Timestamp { secs: 1_700_000_000, nanos: 0 };
         world.clock = world.booted.plus(1000);
         world.nodes.insert(ROOT, Node { directory: true, mode: 0o700, ..Node::default() });
-        Self(Rc::new(RefCell::new(world)))
+        Self(Arc::new(Mutex::new(world)))
     }
 
     /// The root directory.
@@ -119,35 +118,35 @@ impl ModelFs {
 
     /// How many changing operations have happened.
     pub fn operations(&self) -> u64 {
-        self.0.borrow().operations
+        locked(&self.0).operations
     }
 
     /// The changing operations so far, one line each.
     pub fn log(&self) -> Vec<String> {
-        self.0.borrow().log.clone()
+        locked(&self.0).log.clone()
     }
 
     /// Lets `count` more changing operations happen; after them everything fails.
     pub fn stop_after(&self, count: u64) {
-        let mut world = self.0.borrow_mut();
+        let mut world = locked(&self.0);
         world.stop_after = Some(world.operations + count);
     }
 
     /// Lets `count` more changing operations happen; after them nothing that needs space succeeds, until `None`.
     pub fn full_after(&self, count: Option<u64>) {
-        let mut world = self.0.borrow_mut();
+        let mut world = locked(&self.0);
         world.full_after = count.map(|count| world.operations + count);
     }
 
     /// Lets time pass.
     pub fn advance(&self, seconds: i64) {
-        let mut world = self.0.borrow_mut();
+        let mut world = locked(&self.0);
         world.clock = world.clock.plus(seconds);
     }
 
     /// Goes on as another process; the one before still runs when `runs` says so.
     pub fn become_process(&self, process: u32, runs: bool) {
-        let mut world = self.0.borrow_mut();
+        let mut world = locked(&self.0);
         let before = std::mem::replace(&mut world.process, process);
         world.running.retain(|p| runs || *p != before);
         world.running.push(process);
@@ -155,7 +154,7 @@ impl ModelFs {
 
     /// What is there when the machine comes up after a crash now, seen by a new process.
     pub fn crash(&self, keep: Keep) -> Self {
-        let old = self.0.borrow();
+        let old = locked(&self.0);
         let mut world = World { next_node: old.next_node, next_handle: old.next_handle, ..World::default() };
         world.clock = old.clock.plus(60);
         world.booted = if keep == Keep::All { old.booted } else { old.clock.plus(30) };
@@ -185,11 +184,11 @@ impl ModelFs {
             node.sync();
             world.nodes.insert(*number, node);
         }
-        Self(Rc::new(RefCell::new(world)))
+        Self(Arc::new(Mutex::new(world)))
     }
 
     fn change<T>(&self, what: String, needs_space: bool, f: impl FnOnce(&mut World) -> io::Result<T>) -> io::Result<T> {
-        let mut world = self.0.borrow_mut();
+        let mut world = locked(&self.0);
         world.alive()?;
         if needs_space && world.full_after.is_some_and(|full| world.operations >= full) {
             return Err(io::ErrorKind::StorageFull.into());
@@ -205,13 +204,13 @@ impl ModelFs {
     }
 
     fn look<T>(&self, f: impl FnOnce(&World) -> io::Result<T>) -> io::Result<T> {
-        let world = self.0.borrow();
+        let world = locked(&self.0);
         world.alive()?;
         f(&world)
     }
 
     fn handle(&self, node: u64) -> ModelFile {
-        let mut world = self.0.borrow_mut();
+        let mut world = locked(&self.0);
         world.next_handle += 1;
         ModelFile { node, handle: world.next_handle, world: self.0.clone() }
     }
@@ -250,7 +249,13 @@ impl World {
         node.changed = clock;
     }
 
+    /// Nothing can be made in a directory that was removed.
+    fn attached(&self, dir: ModelDir) -> io::Result<()> {
+        if dir.0 == ROOT || self.links(dir.0) > 0 { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
     fn make(&mut self, dir: ModelDir, name: &[u8], directory: bool, mode: u32) -> io::Result<u64> {
+        self.attached(dir)?;
         if self.nodes[&dir.0].names.contains_key(checked(name)?) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -403,7 +408,7 @@ impl Fs for ModelFs {
     /// A test has one thread: a lock that is held is held for ever, which is reported.
     fn lock(&self, file: &ModelFile) -> io::Result<()> {
         self.look(|_| Ok(()))?;
-        let mut world = self.0.borrow_mut();
+        let mut world = locked(&self.0);
         let node = world.node(file.node);
         if node.locked_by.is_some_and(|handle| handle != file.handle) {
             return Err(io::ErrorKind::Deadlock.into());
@@ -414,6 +419,7 @@ impl Fs for ModelFs {
 
     fn rename(&self, from_dir: &ModelDir, from: &[u8], to_dir: &ModelDir, to: &[u8]) -> io::Result<()> {
         self.change(format!("rename {} {}", text(from), text(to)), false, |w| {
+            w.attached(*to_dir)?;
             let number = *w.nodes[&from_dir.0].names.get(checked(from)?).ok_or(io::ErrorKind::NotFound)?;
             let clock = w.clock;
             if w.nodes[&to_dir.0].names.get(checked(to)?) != Some(&number) {
@@ -427,6 +433,7 @@ impl Fs for ModelFs {
 
     fn link(&self, from_dir: &ModelDir, from: &[u8], to_dir: &ModelDir, to: &[u8]) -> io::Result<()> {
         self.change(format!("link {} {}", text(from), text(to)), true, |w| {
+            w.attached(*to_dir)?;
             let number = w.find(*from_dir, from, false)?;
             if w.nodes[&to_dir.0].names.contains_key(checked(to)?) {
                 return Err(io::ErrorKind::AlreadyExists.into());
@@ -445,11 +452,11 @@ impl Fs for ModelFs {
     }
 
     fn now(&self) -> Timestamp {
-        self.0.borrow().clock
+        locked(&self.0).clock
     }
 
     fn booted(&self) -> Timestamp {
-        self.0.borrow().booted
+        locked(&self.0).booted
     }
 
     fn host(&self) -> &[u8] {
@@ -457,21 +464,25 @@ impl Fs for ModelFs {
     }
 
     fn process(&self) -> u32 {
-        self.0.borrow().process
+        locked(&self.0).process
     }
 
     fn process_exists(&self, process: u32) -> bool {
-        self.0.borrow().running.contains(&process)
+        locked(&self.0).running.contains(&process)
     }
 
     fn pause(&self, time: Duration) {
-        let mut world = self.0.borrow_mut();
+        let mut world = locked(&self.0);
         let nanos = u64::from(world.clock.nanos) + u64::from(time.subsec_nanos());
         world.clock = Timestamp {
             secs: world.clock.secs + time.as_secs() as i64 + (nanos / 1_000_000_000) as i64,
             nanos: (nanos % 1_000_000_000) as u32,
         };
     }
+}
+
+fn locked(world: &Mutex<World>) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Some of what was written after the last sync.

@@ -82,6 +82,15 @@ impl<F: Fs> Cache<F> {
         self.unwritten.clear();
     }
 
+    /// Forgets everything if the mailbox has another UIDVALIDITY.
+    pub fn renew(&mut self, uid_validity: u32) {
+        if self.uid_validity != uid_validity {
+            self.uid_validity = uid_validity;
+            self.unwritten.clear();
+            self.loaded = None;
+        }
+    }
+
     /// Frees the memory.
     pub fn release(&mut self) {
         if self.unwritten.is_empty() {

@@ -46,8 +46,8 @@ const RETRIES: usize = 8;
 pub enum Refreshed {
     /// Nothing new.
     Same,
-    /// The state was read anew; before the first time there was none.
-    Reloaded,
+    /// The state was read anew; this is the one before.
+    Reloaded(State),
     /// Others made these changes, which were applied.
     Applied(Vec<Change>),
     /// There is no usable index; the state was left as it is.
@@ -125,12 +125,12 @@ impl<F: Fs> Index<F> {
                 // The writer stopped between the two renames: the snapshot has it all, and the next writer folds.
                 _ => self.offset = u64::MAX,
             }
-            *state = loaded;
+            let before = std::mem::replace(state, loaded);
             self.generation = generation;
             self.log_inode = meta.inode;
             self.log = Some(log);
             self.snapshot_size = fs.stat(&file)?.size;
-            return Ok(Refreshed::Reloaded);
+            return Ok(Refreshed::Reloaded(before));
         }
         Ok(Refreshed::Missing)
     }
@@ -159,6 +159,11 @@ impl<F: Fs> Index<F> {
         }
         self.offset += out.len() as u64;
         Ok(())
+    }
+
+    /// Reads everything anew at the next refresh.
+    pub fn forget(&mut self) {
+        self.log = None;
     }
 
     /// Replaces the snapshot, and the log with an empty one. The caller holds the lock.
@@ -247,12 +252,12 @@ mod tests {
         assert_eq!(found, Refreshed::Missing);
         commit(&fs, &mut a, &mut a_state, &[add(1)]).unwrap();
         let (mut b, mut b_state, found) = open(&fs);
-        assert_eq!((found, b_state.records.len()), (Refreshed::Reloaded, 1));
+        assert_eq!((found, b_state.records.len()), (Refreshed::Reloaded(State::default()), 1));
         commit(&fs, &mut b, &mut b_state, &[add(2)]).unwrap();
         assert_eq!(a.refresh(&fs, &mut a_state).unwrap(), Refreshed::Applied(vec![add(2)]));
         assert_eq!(a.refresh(&fs, &mut a_state).unwrap(), Refreshed::Same);
         b.fold(&fs, &b_state, true).unwrap();
-        assert_eq!(a.refresh(&fs, &mut a_state).unwrap(), Refreshed::Reloaded);
+        assert!(matches!(a.refresh(&fs, &mut a_state).unwrap(), Refreshed::Reloaded(_)));
         assert_eq!(a_state, b_state);
         for uid in 3..4000 {
             commit(&fs, &mut a, &mut a_state, &[add(uid)]).unwrap();
@@ -279,7 +284,7 @@ mod tests {
                 let next = state.next_uid;
                 commit(&fs, &mut index, &mut state, &[add(next.max(1))]).unwrap();
                 let (_, again, found) = open(&fs);
-                assert_eq!(found, Refreshed::Reloaded);
+                assert!(matches!(found, Refreshed::Reloaded(_)));
                 assert_eq!(again, state);
             }
         }

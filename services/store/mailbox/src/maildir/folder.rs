@@ -79,7 +79,7 @@ impl<F: Fs> Folder<F> {
     }
 
     /// Writes a message to `tmp`; nothing is left there on failure. `unique` is a fresh name.
-    pub fn stage<R: Fn(&mut [u8], u64) -> io::Result<usize>>(
+    pub(crate) fn stage<R: Fn(&mut [u8], u64) -> io::Result<usize>>(
         &self,
         fs: &F,
         unique: Vec<u8>,
