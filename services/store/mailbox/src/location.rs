@@ -60,21 +60,31 @@ impl MailboxName {
     /// Splits a name at the namespace's separator. Refuses what no format can hold: empty levels, control characters,
     /// too many levels.
     pub fn new(name: &str, separator: char) -> Result<Self> {
-        let bad = |reason| Err(Error::BadName { name: name.to_owned(), reason });
-        let levels: Vec<String> = name.split(separator).map(str::to_owned).collect();
+        Self::from_levels(name.split(separator).map(str::to_owned).collect())
+            .map_err(|reason| Error::BadName { name: name.to_owned(), reason })
+    }
+
+    /// A name by its levels; as [`Self::new`], with the reason why it cannot be.
+    pub fn from_levels(levels: Vec<String>) -> std::result::Result<Self, &'static str> {
         if levels.iter().any(String::is_empty) {
-            return bad("Begins or ends with the separator, or has adjacent ones");
+            return Err("Begins or ends with the separator, or has adjacent ones");
         }
         if levels.len() > MAX_DEPTH {
-            return bad("Too many levels");
+            return Err("Too many levels");
         }
-        if name.chars().any(char::is_control) {
-            return bad("Control characters are not allowed");
+        if levels.iter().any(|level| level.chars().any(char::is_control)) {
+            return Err("Control characters are not allowed");
         }
-        if levels.len() == 1 && levels[0].eq_ignore_ascii_case("INBOX") {
-            return Ok(Self::inbox());
+        match &levels[..] {
+            [] => Err("Empty"),
+            [only] if only.eq_ignore_ascii_case("INBOX") => Ok(Self::inbox()),
+            _ => Ok(Self(levels)),
         }
-        Ok(Self(levels))
+    }
+
+    /// The names above it, nearest last.
+    pub fn ancestors(&self) -> impl Iterator<Item = Self> {
+        (1..self.0.len()).map(|depth| Self(self.0[..depth].to_vec()))
     }
 
     /// The name with a separator.
@@ -98,10 +108,6 @@ impl MailboxName {
     /// The name with the levels of `from`, which it equals or lies below, replaced by those of `to`.
     pub fn moved(&self, from: &Self, to: &Self) -> Self {
         Self(to.0.iter().chain(&self.0[from.0.len()..]).cloned().collect())
-    }
-
-    pub(crate) fn from_levels(levels: Vec<String>) -> Self {
-        Self(levels)
     }
 }
 

@@ -213,16 +213,17 @@ impl<F: Fs> Mailbox<F> {
         self.sync_existence()
     }
 
+    /// Makes a new mailbox durable.
+    pub(crate) fn sync_creation(&self, fs: &F) -> Result<()> {
+        match &self.folder {
+            Folder::Maildir(folder) => folder.sync_existence(fs),
+            Folder::Sdbox(folder) => folder.sync_existence(fs),
+        }
+    }
+
     /// Makes the mailbox itself durable before the first message in it is acknowledged.
     fn sync_existence(&self) -> Result<()> {
-        if self.state.records.is_empty() {
-            let fs = &*self.environment.fs;
-            match &self.folder {
-                Folder::Maildir(folder) => folder.sync_existence(fs)?,
-                Folder::Sdbox(folder) => folder.sync_existence(fs)?,
-            }
-        }
-        Ok(())
+        if self.state.records.is_empty() { self.sync_creation(&self.environment.fs) } else { Ok(()) }
     }
 
     /// Gives UIDs to the last messages of the list and writes their lines.
