@@ -413,7 +413,8 @@ mod tests {
                 assert!(deliverer.deliver(&[delivery(&bob, "bob", "INBOX", 1)])[0].is_ok());
                 let before = files(&fs, "example.org/bob/mail/new").len();
                 fs.full_after(Some(full));
-                let outcomes = deliverer.deliver(&[delivery(&bob, "bob", "INBOX", 1), delivery(&bob, "bob", "INBOX", 2)]);
+                let outcomes =
+                    deliverer.deliver(&[delivery(&bob, "bob", "INBOX", 1), delivery(&bob, "bob", "INBOX", 2)]);
                 fs.full_after(None);
                 let good = outcomes.iter().filter(|o| o.is_ok()).count();
                 for outcome in outcomes.iter().filter_map(|o| o.as_ref().err()) {

@@ -96,11 +96,8 @@ impl<'a> Session<'a> {
         if moves {
             self.told.doubt = uids.iter().map(|uid| (INBOX, *uid)).collect();
         }
-        let copied = if moves {
-            self.inbox.move_to(uids, &mut self.other)?
-        } else {
-            self.inbox.copy(uids, &mut self.other)?
-        };
+        let copied =
+            if moves { self.inbox.move_to(uids, &mut self.other)? } else { self.inbox.copy(uids, &mut self.other)? };
         for (old, new) in copied.uids {
             let known = self.told.there[INBOX][&old].clone();
             self.told.added(OTHER, copied.uid_validity, new, known);

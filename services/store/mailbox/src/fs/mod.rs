@@ -119,7 +119,11 @@ pub trait Fs {
 
 /// Whether `name` may name one entry of a directory.
 pub fn is_entry_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.len() <= 255 && name != b"." && name != b".." && !name.iter().any(|b| matches!(b, 0 | b'/'))
+    !name.is_empty()
+        && name.len() <= 255
+        && name != b"."
+        && name != b".."
+        && !name.iter().any(|b| matches!(b, 0 | b'/'))
 }
 
 fn checked(name: &[u8]) -> io::Result<&[u8]> {

@@ -97,19 +97,42 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// The mailbox's identity and its next UID.
-    Head { uid_validity: u32, next_uid: u32, guid: [u8; 16] },
+    Head {
+        uid_validity: u32,
+        next_uid: u32,
+        guid: [u8; 16],
+    },
     /// A session has seen everything below as recent.
-    Recent { first: u32 },
+    Recent {
+        first: u32,
+    },
     Keywords(Vec<String>),
     Stamps(Stamps),
     /// A new message; its UID is above all others.
     Add(Record),
-    Remove { uid: u32, modseq: u64 },
-    Flags { uid: u32, flags: Flags, keywords: u64, modseq: u64 },
+    Remove {
+        uid: u32,
+        modseq: u64,
+    },
+    Flags {
+        uid: u32,
+        flags: Flags,
+        keywords: u64,
+        modseq: u64,
+    },
     /// The file has another name or place; that is no change for a client.
-    Name { uid: u32, name: Vec<u8>, in_new: bool },
+    Name {
+        uid: u32,
+        name: Vec<u8>,
+        in_new: bool,
+    },
     /// What was found out about a message.
-    Facts { uid: u32, physical: Option<u64>, virtual_: Option<u64>, date: Option<i64> },
+    Facts {
+        uid: u32,
+        physical: Option<u64>,
+        virtual_: Option<u64>,
+        date: Option<i64>,
+    },
 }
 
 impl State {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::{
     error::{At, Error, Maybe, Result},
     fs::{EntryKind, Fs, open_path},
-    location::{Format, Fsync, Location, MailboxName, MAX_DEPTH, Modes},
+    location::{Format, Fsync, Location, MAX_DEPTH, MailboxName, Modes},
     mailbox::{Access, Environment, Mailbox},
 };
 
@@ -102,7 +102,9 @@ impl<F: Fs> Mailboxes<F> {
             if !matches!(entry.kind, EntryKind::Directory | EntryKind::Link) || entry.name == Format::MESSAGES {
                 continue;
             }
-            let (Some(level), Ok(below)) = (mutf7::decode(&entry.name), fs.open_dir(dir, &entry.name)) else { continue };
+            let (Some(level), Ok(below)) = (mutf7::decode(&entry.name), fs.open_dir(dir, &entry.name)) else {
+                continue;
+            };
             levels.push(level);
             let exists = fs.open_dir(&below, Format::MESSAGES).is_ok();
             if let Ok(name) = MailboxName::from_levels(levels.clone()) {

@@ -41,7 +41,12 @@ enum Written<F: Fs> {
     Maildir(maildir::folder::Staged<F>),
     Sdbox(sdbox::folder::Staged<F>),
     /// A link to a message of another mailbox, in the place of a written file.
-    Link { tmp: Vec<u8>, base: Vec<u8>, sizes: Sizes, received: i64 },
+    Link {
+        tmp: Vec<u8>,
+        base: Vec<u8>,
+        sizes: Sizes,
+        received: i64,
+    },
 }
 
 impl<F: Fs> Written<F> {
@@ -309,7 +314,16 @@ impl<F: Fs> Mailbox<F> {
             let keywords = self.keyword_places(&staged.keywords)?;
             let (physical, virtual_) = (Some(sizes.physical), Some(sizes.virtual_));
             let flags = staged.flags;
-            changes.push(Change::Add(Record { uid, flags, keywords, modseq, physical, virtual_, date, ..Record::default() }));
+            changes.push(Change::Add(Record {
+                uid,
+                flags,
+                keywords,
+                modseq,
+                physical,
+                virtual_,
+                date,
+                ..Record::default()
+            }));
         }
         let uids: Vec<u32> = (self.state.next_uid..).take(staged.len()).collect();
         let mails = self.sdbox().mails.clone();

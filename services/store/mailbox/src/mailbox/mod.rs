@@ -16,11 +16,7 @@ use crate::{
         cache::{Cache, CacheKind},
     },
     location::{Format, Fsync, Location, MailboxName},
-    maildir::{
-        self, keywords,
-        name::Names,
-        uidlist::Uidlist,
-    },
+    maildir::{self, keywords, name::Names, uidlist::Uidlist},
     message::Flags,
     sdbox,
 };

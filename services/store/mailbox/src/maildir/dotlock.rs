@@ -187,10 +187,10 @@ mod tests {
     fn others_are_waited_for() {
         // (content of the lock, the wait)
         let table: &[(&[u8], Option<i64>)] = &[
-            (b"77:model", None),            // runs
-            (b"78:model", Some(0)),         // does not
-            (b"78:other", Some(120)),       // who knows
-            (b"", Some(120)),               // being written
+            (b"77:model", None),      // runs
+            (b"78:model", Some(0)),   // does not
+            (b"78:other", Some(120)), // who knows
+            (b"", Some(120)),         // being written
         ];
         for (content, expected) in table {
             let fs = ModelFs::new();
