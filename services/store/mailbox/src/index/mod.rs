@@ -47,7 +47,7 @@ pub enum Refreshed {
     /// Nothing new.
     Same,
     /// The state was read anew; this is the one before.
-    Reloaded(State),
+    Reloaded(Box<State>),
     /// Others made these changes, which were applied.
     Applied(Vec<Change>),
     /// There is no usable index; the state was left as it is.
@@ -130,7 +130,7 @@ impl<F: Fs> Index<F> {
             self.log_inode = meta.inode;
             self.log = Some(log);
             self.snapshot_size = fs.stat(&file)?.size;
-            return Ok(Refreshed::Reloaded(before));
+            return Ok(Refreshed::Reloaded(Box::new(before)));
         }
         Ok(Refreshed::Missing)
     }
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(found, Refreshed::Missing);
         commit(&fs, &mut a, &mut a_state, &[add(1)]).unwrap();
         let (mut b, mut b_state, found) = open(&fs);
-        assert_eq!((found, b_state.records.len()), (Refreshed::Reloaded(State::default()), 1));
+        assert_eq!((found, b_state.records.len()), (Refreshed::Reloaded(Box::default()), 1));
         commit(&fs, &mut b, &mut b_state, &[add(2)]).unwrap();
         assert_eq!(a.refresh(&fs, &mut a_state).unwrap(), Refreshed::Applied(vec![add(2)]));
         assert_eq!(a.refresh(&fs, &mut a_state).unwrap(), Refreshed::Same);

@@ -231,14 +231,15 @@ impl<F: Fs> Mailboxes<F> {
     ) -> Result<()> {
         let fs = &*self.environment.fs;
         let moves = tree.iter().filter(|(name, node)| node.exists && (*name == from || name.is_below(from)));
-        let moves: Vec<(&MailboxName, MailboxName)> = moves.map(|(name, _)| (name, name.moved(from, to))).collect();
-        let paths: Vec<(Vec<Vec<u8>>, Vec<Vec<u8>>)> = moves
-            .iter()
-            .map(|(old, new)| Ok((Format::Maildir.folder(old)?, Format::Maildir.folder(new)?)))
-            .collect::<Result<_>>()?;
-        for (old, new) in &paths {
+        let names: Vec<_> = moves.map(|(old, _)| (old, old.moved(from, to))).collect();
+        // All new names are possible before the first is taken.
+        for (_, new) in &names {
+            Format::Maildir.folder(new)?;
+        }
+        for (old, new) in &names {
+            let (old, new) = (Format::Maildir.folder(old)?.concat(), Format::Maildir.folder(new)?.concat());
             // A crash between two of these leaves some mailboxes under their old names.
-            fs.rename(root, &old[0], root, &new[0]).at("rename", &old[0])?;
+            fs.rename(root, &old, root, &new).at("rename", &old)?;
         }
         if self.environment.fsync != Fsync::Never {
             fs.sync_dir(root).at("fsync", b"mail root")?;

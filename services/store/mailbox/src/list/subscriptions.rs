@@ -44,7 +44,7 @@ pub fn set<F: Fs>(
     let same = |line: &&[u8]| parse(line, version_2, format).as_ref() == Some(name);
     let mut kept: Vec<&[u8]> = lines.collect();
     let before = kept.len();
-    let is_there = kept.iter().any(|line| same(line));
+    let is_there = kept.iter().any(&same);
     if is_there == subscribed {
         return Ok(false);
     }

@@ -154,7 +154,7 @@ impl<F: Fs> Mailbox<F> {
     }
 
     /// Gives staged messages, whose content is durable, their places and UIDs, all or none. Durable when it returns; the
-    /// messages are in the list.
+    /// next [`Mailbox::sync`] tells of the new messages in their order.
     pub fn place(&mut self, staged: Vec<Staged<F>>) -> Result<Vec<u32>> {
         let placed = match self.location.format {
             Format::Maildir => self.place_in_maildir(&staged),
@@ -291,6 +291,7 @@ impl<F: Fs> Mailbox<F> {
                 in_new,
             }));
         }
+        changes.iter().for_each(|change| self.pending.note(change));
         changes.push(self.own_stamps(unchanged, started)?);
         self.commit(&changes)?;
         Ok(uids)
@@ -356,6 +357,7 @@ impl<F: Fs> Mailbox<F> {
             }
             return Err(error);
         }
+        changes.iter().for_each(|change| self.pending.note(change));
         Ok(uids)
     }
 

@@ -179,6 +179,7 @@ impl<F: Fs> Mailbox<F> {
                     touched.new |= record.in_new;
                     touched.cur |= !record.in_new;
                     changes.push(Change::Remove { uid: *uid, modseq });
+                    self.pending.forget(*uid);
                     removed.push(*uid);
                 }
                 Ok(None) => lost.push(*uid),

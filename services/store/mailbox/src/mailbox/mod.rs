@@ -1,7 +1,8 @@
 //! One open mailbox, for one session.
 //!
-//! The session sees a list of messages that changes only in [`Mailbox::sync`] and in its own operations; what other
-//! sessions and programs did comes as [`Events`]. An operation that returns `Ok` is durable unless `mail_fsync` is
+//! Every operation works on the mailbox as it is, and takes over what other sessions and programs did to it; the session
+//! is told of that, and of its own new messages, as [`Events`] by [`Mailbox::sync`]: a client's numbering of messages
+//! changes there and at its own EXPUNGE, nowhere else. An operation that returns `Ok` is durable unless `mail_fsync` is
 //! `never`.
 //!
 //! Locks are taken in this order and never the other way round: `dovecot-uidlist.lock` (Maildir), then the index's lock.
@@ -9,7 +10,7 @@
 use std::{collections::BTreeSet, io, mem, sync::Arc};
 
 use crate::{
-    error::{At, Result},
+    error::{At, Error, Result},
     fs::{Fs, Timestamp},
     index::{
         Change, Index, Record, Refreshed, State,
@@ -24,6 +25,7 @@ use crate::{
 mod add;
 mod change;
 mod content;
+mod maildir_list;
 mod maildir_scan;
 mod sdbox_scan;
 
@@ -80,12 +82,21 @@ impl Events {
         match change {
             Change::Add(record) => self.added.push(record.uid),
             Change::Remove { uid, .. } => {
-                self.removed.insert(*uid);
-                self.flags.remove(uid);
+                if !self.forget(*uid) {
+                    self.removed.insert(*uid);
+                }
             }
             Change::Flags { uid, .. } => drop(self.flags.insert(*uid)),
             _ => {}
         }
+    }
+
+    /// Drops what is noted about a message that is gone. Returns whether the client has not heard of it at all.
+    fn forget(&mut self, uid: u32) -> bool {
+        self.flags.remove(&uid);
+        let before = self.added.len();
+        self.added.retain(|added| *added != uid);
+        before != self.added.len()
     }
 
     /// Notes what differs between two states.
@@ -97,7 +108,7 @@ impl Events {
         let mut old = before.records.iter().peekable();
         for record in &after.records {
             while let Some(gone) = old.next_if(|o| o.uid < record.uid) {
-                self.removed.insert(gone.uid);
+                self.note(&Change::Remove { uid: gone.uid, modseq: 0 });
             }
             match old.next_if(|o| o.uid == record.uid) {
                 Some(same) if (same.flags, same.keywords) != (record.flags, record.keywords) => {
@@ -107,7 +118,7 @@ impl Events {
                 None => self.added.push(record.uid),
             }
         }
-        self.removed.extend(old.map(|gone| gone.uid));
+        old.for_each(|gone| self.note(&Change::Remove { uid: gone.uid, modseq: 0 }));
     }
 }
 
@@ -391,6 +402,17 @@ impl<F: Fs> Mailbox<F> {
         self.tolerate(result).map(drop)
     }
 
+    /// As [`Self::commit`], for what may be lost: it is found out again, or matters to nobody after this session.
+    fn commit_hint(&mut self, changes: &[Change]) -> Result<()> {
+        match self.commit(changes) {
+            Err(Error::Io { .. }) => {
+                self.state.apply_all(changes);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// Looks at the files if something changed there, or in any case with `force`.
     fn scan_if_changed(&mut self, force: bool) -> Result<()> {
         match self.location.format {
@@ -407,7 +429,7 @@ impl<F: Fs> Mailbox<F> {
         let _lock = self.lock_index()?;
         let from = self.state.position(self.state.first_recent).unwrap_or_else(|at| at);
         self.recent.extend(self.state.records[from..].iter().map(|record| record.uid));
-        self.commit(&[Change::Recent { first: self.state.next_uid }])
+        self.commit_hint(&[Change::Recent { first: self.state.next_uid }])
     }
 
     /// A GUID of the kind Dovecot makes: unique, not secret.

@@ -78,8 +78,10 @@ impl<F: Fs> Mailbox<F> {
         let cur = if renamed { Stamp::default() } else { Stamp::new(meta, started) };
         changes.sort_by_key(|change| if let Change::Add(record) = change { record.uid } else { 0 });
         changes.iter().for_each(|change| self.pending.note(change));
-        changes.push(Change::Stamps(Stamps { cur, ..self.state.stamps }));
-        self.commit(&changes)
+        if !changes.is_empty() {
+            self.commit(&changes)?;
+        }
+        self.commit_hint(&[Change::Stamps(Stamps { cur, ..self.state.stamps })])
     }
 
     /// A mailbox without an index gets a new UIDVALIDITY: UIDs that were expunged are not known any more.

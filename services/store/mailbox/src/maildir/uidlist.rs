@@ -155,15 +155,20 @@ impl Uidlist {
     /// Gives the next UID to a new message. `None` when all UIDs are used up.
     pub fn assign(&mut self, base: &[u8]) -> Option<u32> {
         let uid = self.next_uid;
-        if uid >= u32::MAX {
+        if uid == u32::MAX {
             return None;
         }
         self.push(Line { uid, extensions: Vec::new(), base: base.to_vec() });
         Some(uid)
     }
 
-    /// Whether the file has to be written whole: it cannot be appended to, or of its lines, `live` messages are left
-    /// that make up less than three quarters.
+    /// Whether the file cannot be appended to.
+    pub fn must_rewrite(&self) -> bool {
+        self.must_rewrite
+    }
+
+    /// Whether the file should be written anew: it cannot be appended to, or the `live` messages are less than three
+    /// quarters of its lines.
     pub fn wants_rewrite(&self, live: usize) -> bool {
         self.must_rewrite || self.lines.len() * 3 / 4 > live
     }

@@ -45,10 +45,10 @@ fn take<F: Fs>(fs: &F, root: &F::Dir) -> Result<Option<u32>> {
             },
         };
         let next = current.checked_add(1).unwrap_or(1);
-        match fs.rename(root, &file_name(current), root, &file_name(next)).maybe().at("rename", NAME)? {
-            Some(()) => return Ok(Some(next)),
-            // Somebody else took it, or the hint is old.
-            None => {}
+        // If it is not there, somebody else took it, or the hint is old.
+        let taken = fs.rename(root, &file_name(current), root, &file_name(next)).maybe().at("rename", NAME)?;
+        if taken.is_some() {
+            return Ok(Some(next));
         }
     }
     Ok(None)
