@@ -217,6 +217,11 @@ impl Framer {
             self.state = State::Announced(announced);
             return Some(Step::Message(announced));
         }
+        if announced.binary && announced.waits {
+            // Refused with the tokens, before it is sent.
+            self.state = State::Finished;
+            return Some(Step::Command);
+        }
         // What comes after the literal needs room as well, at least its line end.
         if announced.size > (self.limit - self.buffer.len()).saturating_sub(4) as u64 {
             return Some(Step::LiteralTooLarge);
@@ -281,9 +286,8 @@ fn announcement(line: &[u8]) -> Option<Announced> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let size = digits
-        .iter()
-        .fold(0u64, |value, digit| value.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+    let size =
+        digits.iter().fold(0u64, |value, digit| value.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
     let (before, binary) = match inner[..open].strip_suffix(b"~") {
         Some(before) => (before, true),
         None => (&inner[..open], false),

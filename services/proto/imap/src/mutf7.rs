@@ -114,7 +114,9 @@ mod tests {
 
     #[test]
     fn other_forms_are_refused() {
-        for bad in [&b"&"[..], b"&AGE-", b"&ZeU", b"&ZeU-&ZeU-", b"&ZeV-", b"\xc3\xa4", b"a\tb", b"&Jj!-", b"&2D0-", b"&A-"] {
+        for bad in
+            [&b"&"[..], b"&AGE-", b"&ZeU", b"&ZeU-&ZeU-", b"&ZeV-", b"\xc3\xa4", b"a\tb", b"&Jj!-", b"&2D0-", b"&A-"]
+        {
             assert_eq!(decode(bad), None, "{}", String::from_utf8_lossy(bad));
         }
     }

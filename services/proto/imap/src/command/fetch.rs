@@ -161,7 +161,25 @@ fn changed_since(modifiers: &mut Args<'_, '_>) -> Result<u64, Refusal> {
 /// ```
 fn fetch_att(fetch: &mut Fetch, written: &[u8], args: &mut Args<'_, '_>) -> Result<(), Refusal> {
     let name = token::upper(written);
-    let item = match name.as_str() {
+    if let Some(item) = item(&name) {
+        fetch.add(item);
+        return Ok(());
+    }
+    let body = if let Some(body) = rfc822(&name) {
+        body
+    } else if let Some(section) = name.strip_prefix("BODY[") {
+        body(section, false, args)?
+    } else if let Some(section) = name.strip_prefix("BODY.PEEK[") {
+        body(section, true, args)?
+    } else {
+        return Err(Refusal::Bad(format!("Unknown parameter: {name}").into()));
+    };
+    fetch.bodies.push(body);
+    Ok(())
+}
+
+fn item(name: &str) -> Option<FetchItem> {
+    Some(match name {
         "UID" => FetchItem::Uid,
         "FLAGS" => FetchItem::Flags,
         "INTERNALDATE" => FetchItem::InternalDate,
@@ -170,26 +188,21 @@ fn fetch_att(fetch: &mut Fetch, written: &[u8], args: &mut Args<'_, '_>) -> Resu
         "BODYSTRUCTURE" => FetchItem::BodyStructure,
         "BODY" => FetchItem::Body,
         "MODSEQ" => FetchItem::ModSeq,
-        "RFC822" => return Ok(fetch.bodies.push(rfc822(&name, SectionText::Whole, false))),
-        "RFC822.HEADER" => return Ok(fetch.bodies.push(rfc822(&name, SectionText::Header, true))),
-        "RFC822.TEXT" => return Ok(fetch.bodies.push(rfc822(&name, SectionText::Text, false))),
-        _ => {
-            let (peek, section) = match (name.strip_prefix("BODY["), name.strip_prefix("BODY.PEEK[")) {
-                (Some(section), _) => (false, section),
-                (_, Some(section)) => (true, section),
-                _ => return Err(Refusal::Bad(format!("Unknown parameter: {name}").into())),
-            };
-            fetch.bodies.push(body(section, peek, args)?);
-            return Ok(());
-        }
-    };
-    fetch.add(item);
-    Ok(())
+        _ => return None,
+    })
 }
 
-fn rfc822(name: &str, text: SectionText, peek: bool) -> BodyFetch {
+/// The older names of three sections; of these, `RFC822.HEADER` leaves `\Seen` alone.
+fn rfc822(name: &str) -> Option<BodyFetch> {
+    let text = match name {
+        "RFC822" => SectionText::Whole,
+        "RFC822.HEADER" => SectionText::Header,
+        "RFC822.TEXT" => SectionText::Text,
+        _ => return None,
+    };
+    let peek = text == SectionText::Header;
     let section = Section { part: Vec::new(), text };
-    BodyFetch { section, peek, partial: None, label: Label(name.as_bytes().to_vec()) }
+    Some(BodyFetch { section, peek, partial: None, label: Label(name.as_bytes().to_vec()) })
 }
 
 /// ```text

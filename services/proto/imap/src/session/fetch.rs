@@ -214,8 +214,7 @@ impl<M: Mailboxes> Session<M> {
         if !progress.seen.is_empty()
             && let Some(view) = &mut self.selected
         {
-            let change =
-                FlagChange { mode: StoreMode::Add, flags: Flags::SEEN, keywords: &[], unchanged_since: None };
+            let change = FlagChange { mode: StoreMode::Add, flags: Flags::SEEN, keywords: &[], unchanged_since: None };
             match view.selected.store(&progress.seen, &change) {
                 Ok(stored) => view.keep_silent(std::mem::take(&mut progress.seen), stored.modseq),
                 Err(error) => progress.failed = Some(error),

@@ -112,12 +112,7 @@ impl<M: Mailboxes> Session<M> {
         Ok(Done::news(if subscribed { "OK Subscribe completed" } else { "OK Unsubscribe completed" }))
     }
 
-    pub(super) fn status(
-        &mut self,
-        written: &[u8],
-        name: &MailboxName,
-        items: StatusItems,
-    ) -> Result<Done, Failure> {
+    pub(super) fn status(&mut self, written: &[u8], name: &MailboxName, items: StatusItems) -> Result<Done, Failure> {
         self.check_name(name)?;
         let status = self.mailboxes.status(name, items)?;
         if items.highest_modseq {

@@ -98,9 +98,7 @@ impl<S: Selected> Compiler<'_, S> {
         let last = self.view.count();
         Ok(match key {
             SearchKey::All => Test::All(Vec::new()),
-            SearchKey::And(keys) => {
-                Test::All(keys.iter().map(|key| self.test(key)).collect::<Result<_, Failure>>()?)
-            }
+            SearchKey::And(keys) => Test::All(keys.iter().map(|key| self.test(key)).collect::<Result<_, Failure>>()?),
             SearchKey::Or(both) => Test::Any([Box::new(self.test(&both.0)?), Box::new(self.test(&both.1)?)]),
             SearchKey::Not(key) => Test::Not(Box::new(self.test(key)?)),
             SearchKey::Sequence(set) => Test::Sequence(set.resolve(last)),
@@ -134,8 +132,7 @@ fn find<S: Selected>(
     let mut found = Found::default();
     for sequence in 1..=view.count() {
         let Some((index, message)) = view.message(sequence) else { continue };
-        let mut candidate =
-            Candidate { selected: &mut view.selected, needles, sequence, index, message, utc_offset };
+        let mut candidate = Candidate { selected: &mut view.selected, needles, sequence, index, message, utc_offset };
         match candidate.passes(test) {
             Ok(false) => continue,
             Err(error) if error.kind == ErrorKind::Expunged => continue,
@@ -181,9 +178,7 @@ impl<S: Selected> Candidate<'_, S> {
             Test::ArrivedSince(instant) => self.selected.internal_date(self.index)? >= *instant,
             Test::Day(field, from, before) => {
                 let day = match field {
-                    DateField::Internal => {
-                        Some(Day::of(self.selected.internal_date(self.index)?, self.utc_offset))
-                    }
+                    DateField::Internal => Some(Day::of(self.selected.internal_date(self.index)?, self.utc_offset)),
                     DateField::Sent => self.selected.sent_day(self.index)?,
                 };
                 day.is_some_and(|day| from.is_none_or(|from| day >= from) && before.is_none_or(|end| day < end))

@@ -130,9 +130,8 @@ impl<S: Selected> View<S> {
 
     /// The first message without `\Seen`.
     pub fn first_unseen(&self) -> Option<u32> {
-        let unseen = |sequence: &u32| {
-            self.message(*sequence).is_some_and(|(_, message)| !message.flags.contains(Flags::SEEN))
-        };
+        let unseen =
+            |sequence: &u32| self.message(*sequence).is_some_and(|(_, message)| !message.flags.contains(Flags::SEEN));
         (1..=self.count()).find(unseen)
     }
 
@@ -255,8 +254,9 @@ impl<S: Selected> View<S> {
         if self.uids.len() > before {
             response::untagged_number(out, u64::from(self.count()), "EXISTS");
         }
+        // A message that is gone still counts as long as the client knows it.
         let recent = self.recent();
-        if recent != self.told_recent {
+        if recent != self.told_recent && !self.owing {
             self.told_recent = recent;
             response::untagged_number(out, u64::from(recent), "RECENT");
         }

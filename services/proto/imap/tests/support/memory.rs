@@ -186,7 +186,8 @@ impl Mailboxes for Memory {
 
     fn rename(&mut self, from: &MailboxName, to: &MailboxName) -> Result<(), Error> {
         let mut world = self.0.borrow_mut();
-        let names: Vec<_> = world.folders.keys().filter_map(|old| Some((old.clone(), old.renamed(from, to, '.')?))).collect();
+        let names: Vec<_> =
+            world.folders.keys().filter_map(|old| Some((old.clone(), old.renamed(from, to, '.')?))).collect();
         if !names.iter().any(|(old, _)| old == from) {
             return Err(Error::not_found(from));
         }
@@ -450,10 +451,8 @@ impl Selected for Open {
         let body = &text[body_start(&text)..];
         let lines = body.iter().filter(|byte| **byte == b'\n').count();
         let more = if extended { " NIL NIL NIL NIL" } else { "" };
-        let structure = format!(
-            "(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" {} {lines}{more})",
-            body.len()
-        );
+        let structure =
+            format!("(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" {} {lines}{more})", body.len());
         out.extend_from_slice(structure.as_bytes());
         Ok(())
     }
