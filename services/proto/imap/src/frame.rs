@@ -11,6 +11,8 @@
 //! A line ends with CRLF; a bare LF is taken as one too, as Dovecot does, because people type
 //! IMAP by hand. A bare CR is left in the command and refused by the [tokens](crate::token).
 
+use zeroize::Zeroize;
+
 use crate::token;
 
 /// What the framer found in the input.
@@ -127,6 +129,11 @@ impl Framer {
     /// Gives up a command whose literal the client does not send, because it gets no `+ OK`.
     pub fn cancel(&mut self) {
         self.state = State::Finished;
+    }
+
+    /// Overwrites the finished command, which held a secret.
+    pub fn wipe(&mut self) {
+        self.buffer.zeroize();
     }
 
     /// Reads on. Consumes from the front of `input` what belongs to the returned step.

@@ -13,6 +13,7 @@ pub mod date;
 pub mod flag;
 pub mod frame;
 pub mod limits;
+pub mod login;
 
 pub mod mailbox;
 pub mod mutf7;

@@ -6,11 +6,8 @@
 /// (they are streamed). Dovecot's `imap_max_line_length` default.
 pub const COMMAND: usize = 64 * 1024;
 
-/// Bytes of one command before login. Long enough for an initial SASL response.
+/// Bytes of one command, or one line of a SASL exchange, before login (Dovecot's `LOGIN_MAX_AUTH_BUF_SIZE`).
 pub const LOGIN_COMMAND: usize = 8 * 1024;
-
-/// Bytes of one line of a SASL exchange (Dovecot's `LOGIN_MAX_AUTH_BUF_SIZE`).
-pub const SASL_LINE: usize = 8 * 1024;
 
 /// Bytes of a tag.
 pub const TAG: usize = 1024;

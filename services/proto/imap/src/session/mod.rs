@@ -151,8 +151,10 @@ impl<M: Mailboxes> Session<M> {
             if self.out.len() >= limits::OUTPUT_HIGH_WATER || self.closed {
                 break;
             }
+            if self.framer.is_empty() && matches!(self.running, Running::Nothing) {
+                self.started_ms = now.monotonic_ms;
+            }
             let before = rest.len();
-            // The framer is apart from the session while a step borrows from the input alone.
             let step = self.framer.next(&mut rest);
             if before > rest.len() {
                 self.heard_ms = now.monotonic_ms;
@@ -247,9 +249,6 @@ impl<M: Mailboxes> Session<M> {
     }
 
     fn step(&mut self, step: Step<'_>, now: Now) {
-        if !matches!(self.running, Running::Append(_)) && !matches!(step, Step::Data(_)) {
-            self.started_ms = now.monotonic_ms;
-        }
         if self.is_idling() {
             return self.end_idle(step, now);
         }

@@ -51,10 +51,6 @@ pub struct World {
 #[derive(Clone, Debug)]
 pub struct Memory(pub Rc<RefCell<World>>);
 
-pub fn name(text: &str) -> MailboxName {
-    MailboxName::parse(text.as_bytes()).unwrap()
-}
-
 impl Memory {
     pub fn new() -> Memory {
         let memory = Memory(Rc::new(RefCell::new(World {
@@ -89,11 +85,6 @@ impl Memory {
             return Err(Error::new(ErrorKind::Internal, "Internal error occurred."));
         }
         world.folders.get(name).cloned().ok_or_else(|| Error::not_found(name))
-    }
-
-    pub fn deliver(&self, to: &str, text: &[u8]) {
-        let folder = self.folder(&name(to)).unwrap();
-        folder.borrow_mut().add(text.to_vec(), ARRIVAL, &FlagList::default());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Transcripts: dialogues as they would be seen on the wire.
 //!
-//! `C:` is a line of the client, `S:` one of the server, `#` a comment; other markers stand before the lines of another
+//! `C:` is a line of the client, `S:` one of the server, `#` a comment, `!` settings of the test; other markers stand before the lines of another
 //! client (`C2:`, `S2:`). `<HEX>` in a client's line is a byte, and a line that ends in `<NOEOL>` has no line end.
 //! `S: *** closed` says that the connection ends. Server lines are compared whole.
 
@@ -17,7 +17,7 @@ pub enum Turn {
 pub fn parse(text: &str) -> Vec<Turn> {
     let mut turns: Vec<Turn> = Vec::new();
     for line in text.lines() {
-        if line.is_empty() || line.starts_with('#') {
+        if line.is_empty() || line.starts_with(['#', '!']) {
             continue;
         }
         let (marker, rest) = line.split_once(':').unwrap_or_else(|| panic!("no marker: {line}"));
