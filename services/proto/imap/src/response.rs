@@ -36,10 +36,15 @@ pub fn number(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
+/// Appends text for people. What is in it may come from anywhere; a reply is one line all the same.
+fn text_line(out: &mut Vec<u8>, text: &str) {
+    out.extend(text.bytes().map(|byte| if byte.is_ascii_control() { b'?' } else { byte }));
+}
+
 /// Appends an untagged line: `* TEXT`.
 pub fn untagged(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(b"* ");
-    out.extend_from_slice(text.as_bytes());
+    text_line(out, text);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -56,7 +61,7 @@ pub fn untagged_number(out: &mut Vec<u8>, value: u64, text: &str) {
 pub fn tagged(out: &mut Vec<u8>, tag: &[u8], text: &str) {
     out.extend_from_slice(tag);
     out.push(b' ');
-    out.extend_from_slice(text.as_bytes());
+    text_line(out, text);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -72,7 +77,7 @@ pub fn tagged_timed(out: &mut Vec<u8>, tag: &[u8], text: &str, elapsed_ms: u64) 
 
 /// Appends the rest of a line and the time.
 pub fn timed_line(out: &mut Vec<u8>, text: &str, elapsed_ms: u64) {
-    out.extend_from_slice(text.strip_suffix('.').unwrap_or(text).as_bytes());
+    text_line(out, text.strip_suffix('.').unwrap_or(text));
     out.extend_from_slice(b" (0.001 + ");
     number(out, elapsed_ms / 1000);
     let thousandths = elapsed_ms % 1000;

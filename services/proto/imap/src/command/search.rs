@@ -221,7 +221,7 @@ impl Parser {
                 }
                 return self.all(&mut list, depth + 1);
             }
-            Some(Arg::Atom(_) | Arg::String(_)) => args.astring().ok_or(Refusal::bad("Missing argument"))?,
+            Some(_) => args.atom().ok_or(Refusal::bad("Search keys contain non-atoms"))?,
         };
         if name == b"$" {
             return Ok(SearchKey::Saved);

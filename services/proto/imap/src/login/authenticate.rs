@@ -137,11 +137,7 @@ impl Login {
         let tag = self.take_tag();
         let text = match rejection {
             Rejection::Failed => "NO [AUTHENTICATIONFAILED] Authentication failed.".to_owned(),
-            Rejection::Reason(reason) => {
-                // The text of a reply is one line.
-                let reason: String = reason.chars().filter(|character| !character.is_control()).collect();
-                format!("NO [ALERT] {reason}")
-            }
+            Rejection::Reason(reason) => format!("NO [ALERT] {reason}"),
             Rejection::Temporary { host, time } => {
                 format!("NO [UNAVAILABLE] Temporary authentication failure. [{host}:{time}]")
             }
