@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipc_messages::delivery::Filed;
 use store_mailbox::deliver::{Deliverer, Delivery};
 use store_mailbox::error::Kind;
-use store_mailbox::fs::RealFs;
+use store_mailbox::fs::real::RealFs;
 use store_mailbox::location::{Fsync, Location, MailboxName};
 use store_mailbox::mailbox::Environment;
 use store_mailbox::message::Source;

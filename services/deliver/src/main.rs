@@ -18,7 +18,7 @@ use ipc_config::section::Section;
 use ipc_messages::auth::{FromAuth, Origin, ToAuth, User};
 use ipc_messages::delivery::{Filed, Filing, FromDeliver, Introduction, ToDeliver};
 use mail_user::{Context, Places};
-use store_mailbox::fs::RealFs;
+use store_mailbox::fs::real::RealFs;
 use worker::{Calls, Cx, Frame, Hub, Peer, PeerId, Service, Setup, StartError};
 
 /// Threads that write side by side when each message is synced by itself.

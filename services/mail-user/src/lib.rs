@@ -8,7 +8,7 @@ use ipc_config::dovecot::location::{Driver, MailLocation};
 use ipc_config::dovecot::variables::{Vars, expand};
 use ipc_config::section::Section;
 use ipc_messages::auth::User;
-use store_mailbox::fs::RealFs;
+use store_mailbox::fs::real::RealFs;
 use store_mailbox::location::{Format, Fsync, Location};
 
 /// Why a user's mail cannot be reached. The text is for the log; a client hears that there is an internal error.
