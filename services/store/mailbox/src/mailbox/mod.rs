@@ -82,9 +82,8 @@ impl Events {
         match change {
             Change::Add(record) => self.added.push(record.uid),
             Change::Remove { uid, .. } => {
-                if !self.forget(*uid) {
-                    self.removed.insert(*uid);
-                }
+                let unheard = self.forget(*uid);
+                self.removed.extend((!unheard).then_some(*uid));
             }
             Change::Flags { uid, .. } => drop(self.flags.insert(*uid)),
             _ => {}
