@@ -32,6 +32,31 @@ pub(crate) fn alias_records(path: &str, text: &[u8], warn: &dyn Fn(&str)) -> Vec
     records
 }
 
+/// The addresses in a table's value, in internal form. They are separated by commas or white space; names and comments
+/// around them are dropped.
+pub(crate) fn addresses(value: &str) -> Vec<String> {
+    let tokens: Vec<Token> = tokenize(value).into_iter().filter(|token| !matches!(token, Token::Comment(_))).collect();
+    let mut found = Vec::new();
+    for list in tokens.split(|token| matches!(token, Token::Operator(',' | ';'))) {
+        if let Some(open) = list.iter().rposition(|token| *token == Token::Operator('<')) {
+            let inside = &list[open + 1..];
+            let close = inside.iter().position(|token| *token == Token::Operator('>')).unwrap_or(inside.len());
+            found.push(internal(&inside[..close]));
+            continue;
+        }
+        // Two words with no operator between them are two addresses.
+        let mut rest = list;
+        while !rest.is_empty() {
+            let end = rest.windows(2).position(|pair| pair[0].is_word() && pair[1].is_word());
+            let (address, after) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
+            found.push(internal(address));
+            rest = after;
+        }
+    }
+    found.retain(|address| !address.is_empty());
+    found
+}
+
 /// Whether `text` is written as an alias file: every record has a name, then a colon, before any white space that is not
 /// quoted. It decides how to read the source of a Berkeley DB file, which does not say by which program it was made.
 pub(crate) fn looks_like_aliases(text: &[u8]) -> bool {

@@ -16,7 +16,6 @@ mod alias;
 mod berkeley;
 mod cidr;
 mod combine;
-
 mod context;
 mod database;
 mod error;
@@ -34,7 +33,7 @@ mod source;
 mod spec;
 mod system;
 mod text;
-
+pub mod virtual_alias;
 mod watched;
 
 pub use context::{Context, Files, NameService, NoNameService, Stamp, SystemFiles};
