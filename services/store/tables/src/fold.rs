@@ -1,8 +1,34 @@
 //! Folding of lookup keys.
 
-/// Folds a key as Postfix does with `smtputf8_enable = yes`: full Unicode case folding, which for ASCII is lower case.
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// What happens to a key before it is stored or compared in a fixed table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Folding {
+    /// Nothing.
+    Exact,
+    /// Lower case of ASCII letters: `smtputf8_enable = no`.
+    Ascii,
+    /// Full Unicode case folding: `smtputf8_enable = yes`.
+    Unicode,
+}
+
+impl Folding {
+    /// The key as it is stored.
+    #[must_use]
+    pub fn apply(self, key: &str) -> Cow<'_, str> {
+        match self {
+            Self::Exact => Cow::Borrowed(key),
+            Self::Ascii => Cow::Owned(key.to_ascii_lowercase()),
+            Self::Unicode => Cow::Owned(fold(key)),
+        }
+    }
+}
+
+/// Folds as Postfix does with `smtputf8_enable = yes`.
 ///
-/// The standard library maps to lower case; the three letters whose folding differs from that are named here.
+/// The standard library maps to lower case; the letters whose folding differs from that are named here.
 #[must_use]
 pub fn fold(key: &str) -> String {
     if key.is_ascii() {
@@ -22,7 +48,7 @@ pub fn fold(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::fold;
+    use super::*;
 
     #[test]
     fn folds_as_unicode_does() {
@@ -33,7 +59,9 @@ mod tests {
             ("χάος", "χάοσ"),
             ("", ""),
         ] {
-            assert_eq!(fold(key), folded);
+            assert_eq!(Folding::Unicode.apply(key), folded);
         }
+        assert_eq!(Folding::Ascii.apply("JÖrg"), "jÖrg");
+        assert_eq!(Folding::Exact.apply("JÖrg"), "JÖrg");
     }
 }

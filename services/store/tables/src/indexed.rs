@@ -7,13 +7,13 @@ use crate::error::io_reason;
 use crate::source::map_records;
 use crate::text::{Duplicates, collect};
 use crate::watched::Watched;
-use crate::{Context, Matching, Table, TableError, TableSpec, fold};
+use crate::{Context, Matching, Stamp, Table, TableError, TableSpec};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How many seconds old a change of the source must be before it is reported: a rebuild may be under way.
+/// How many seconds old a change of the source must be before it is reported.
 const SETTLED_SECONDS: i64 = 100;
 
 /// The content of `x.db`.
@@ -50,14 +50,13 @@ impl Indexed {
         Ok(Content::Ours(database))
     }
 
+    /// The source counts as newer when it is not the file that the table was built from.
     fn warn_if_stale(&self, context: &Context, database: &Database) {
         let Some(built_from) = database.source() else { return };
-        let Ok(now) = context.files.stamp(&self.spec.name) else { return };
-        let today = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+        let Ok(source) = context.files.stamp(&self.spec.name) else { return };
         let then = (built_from.modified.0, i64::from(built_from.modified.1));
-        if (then, built_from.size) != (now.modified, now.size) && now.modified.0 < today - SETTLED_SECONDS {
-            let name = &self.spec.name;
-            (context.warn)(&format!("database {name}.db is older than source file {name}"));
+        if (then, built_from.size) != (source.modified, source.size) {
+            warn_if_settled(context, &self.spec.name, ".db", source);
         }
     }
 
@@ -84,9 +83,25 @@ impl Indexed {
     }
 }
 
+/// Warns that the database is older than its source, by the times of the two files.
+#[cfg(feature = "lmdb")]
+pub(crate) fn warn_if_older(context: &Context, name: &str, suffix: &str, database: (i64, i64), source: Stamp) {
+    if source.modified.0 > database.0 {
+        warn_if_settled(context, name, suffix, source);
+    }
+}
+
+/// A source that changed seconds ago is not worth a warning: the rebuild may be under way.
+fn warn_if_settled(context: &Context, name: &str, suffix: &str, source: Stamp) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+    if source.modified.0 < now - SETTLED_SECONDS {
+        (context.warn)(&format!("database {name}{suffix} is older than source file {name}"));
+    }
+}
+
 impl Table for Indexed {
     fn lookup(&self, key: &str) -> Result<Option<String>, TableError> {
-        let key = if self.spec.flags.fold { fold(key) } else { key.to_owned() };
+        let key = self.spec.flags.folding.apply(key);
         match &*self.database.get(|context, file| self.load(context, file))? {
             Content::Ours(database) => {
                 let value = database.get(key.as_bytes()).map_err(|error| self.error(&error))?;
@@ -94,7 +109,7 @@ impl Table for Indexed {
             }
             Content::BerkeleyDb => {
                 let text = self.text.get(|context, file| self.load_text(context, file))?;
-                Ok(text.get(&key).cloned())
+                Ok(text.get(&*key).cloned())
             }
         }
     }

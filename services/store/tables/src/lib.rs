@@ -16,6 +16,7 @@ mod alias;
 mod berkeley;
 mod cidr;
 mod combine;
+pub mod command;
 mod context;
 mod database;
 mod error;
@@ -24,6 +25,8 @@ mod fold;
 mod indexed;
 #[cfg(feature = "lmdb")]
 mod lmdb;
+#[cfg(feature = "lmdb")]
+mod lmdb_build;
 mod maps;
 mod open;
 mod pattern;
@@ -38,7 +41,7 @@ mod watched;
 
 pub use context::{Context, Files, NameService, NoNameService, Stamp, SystemFiles};
 pub use error::TableError;
-pub use fold::fold;
+pub use fold::{Folding, fold};
 pub use maps::{Maps, Part};
 pub use open::open;
 pub use spec::{SpecError, TableFlags, TableKind, TableSpec};
@@ -46,7 +49,7 @@ pub use spec::{SpecError, TableFlags, TableKind, TableSpec};
 /// Whether a table compares keys or matches patterns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matching {
-    /// The key is compared as a whole. Keys are folded to lower case where [`TableFlags::fold`] says so.
+    /// The key is compared as a whole. Keys are folded to lower case as [`TableFlags::folding`] says.
     Fixed,
     /// The key is matched against patterns. It is never folded, and partial keys (a domain, a user without a domain) are
     /// not offered, because a pattern written for an address would match them by accident.

@@ -1,5 +1,6 @@
 //! The name of a table in a configuration: `type:name`.
 
+use crate::Folding;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -9,8 +10,8 @@ pub const NESTING_LIMIT: usize = 16;
 /// How a parameter wants its tables used; the administrator's text does not say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableFlags {
-    /// Keys of fixed tables are folded to lower case (Postfix's `DICT_FLAG_FOLD_FIX`).
-    pub fold: bool,
+    /// How keys of fixed tables are folded (Postfix's `DICT_FLAG_FOLD_FIX`).
+    pub folding: Folding,
     /// `regexp:` and `pcre:` results may not use `$1`: an attacker's text would become a command or a path.
     pub no_substitution: bool,
     /// What the text source of a `hash:` or `btree:` table looks like, needed only where the text stands in for a
@@ -20,7 +21,7 @@ pub struct TableFlags {
 
 impl Default for TableFlags {
     fn default() -> Self {
-        Self { fold: true, no_substitution: false, alias_source: false }
+        Self { folding: Folding::Unicode, no_substitution: false, alias_source: false }
     }
 }
 

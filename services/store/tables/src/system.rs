@@ -1,7 +1,7 @@
 //! `unix:passwd.byname`, `unix:group.byname`, and `fail:`.
 
 use crate::error::io_reason;
-use crate::{Context, Matching, NameService, Table, TableError, TableSpec, fold};
+use crate::{Context, Matching, NameService, Table, TableError, TableSpec};
 use std::sync::Arc;
 
 /// The system's users or groups, answered by the name service of [`Context::names`].
@@ -19,7 +19,7 @@ impl Unix {
 
 impl Table for Unix {
     fn lookup(&self, key: &str) -> Result<Option<String>, TableError> {
-        let key = if self.spec.flags.fold { fold(key) } else { key.to_owned() };
+        let key = self.spec.flags.folding.apply(key);
         let answer = match self.spec.name.as_str() {
             "group.byname" => self.names.group_by_name(&key),
             _ => self.names.passwd_by_name(&key),

@@ -3,7 +3,7 @@
 use crate::source::{Record, is_space, map_records, quoted_word, trim};
 use crate::spec::{SpecError, in_braces, split_list};
 use crate::watched::Watched;
-use crate::{Context, Matching, Table, TableError, TableSpec, fold};
+use crate::{Context, Folding, Matching, Table, TableError, TableSpec};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -28,7 +28,7 @@ pub(crate) fn collect(
 ) -> Result<BTreeMap<String, String>, TableError> {
     let mut map = BTreeMap::new();
     for Record { line, key, value } in records {
-        let folded = if spec.flags.fold { fold(&key) } else { key.clone() };
+        let folded = spec.flags.folding.apply(&key).into_owned();
         match duplicates {
             Duplicates::Replace => drop(map.insert(folded, value)),
             _ if !map.contains_key(&folded) => drop(map.insert(folded, value)),
@@ -67,7 +67,7 @@ impl Texthash {
 impl Table for Texthash {
     fn lookup(&self, key: &str) -> Result<Option<String>, TableError> {
         let map = self.map.get(|context, file| self.load(context, file))?;
-        Ok(if self.spec.flags.fold { map.get(&fold(key)) } else { map.get(key) }.cloned())
+        Ok(map.get(&*self.spec.flags.folding.apply(key)).cloned())
     }
 
     fn matching(&self) -> Matching {
@@ -82,7 +82,7 @@ impl Table for Texthash {
 
 /// `inline:{ name=value, { name = value with spaces } }`.
 pub(crate) struct Inline {
-    fold: bool,
+    folding: Folding,
     map: BTreeMap<String, String>,
 }
 
@@ -101,9 +101,9 @@ impl Inline {
                 item
             };
             let (name, value) = name_value(pair).map_err(malformed)?;
-            map.insert(if spec.flags.fold { fold(name) } else { name.to_owned() }, value.to_owned());
+            map.insert(spec.flags.folding.apply(name).into_owned(), value.to_owned());
         }
-        if map.is_empty() { Err(malformed("empty table")) } else { Ok(Self { fold: spec.flags.fold, map }) }
+        if map.is_empty() { Err(malformed("empty table")) } else { Ok(Self { folding: spec.flags.folding, map }) }
     }
 }
 
@@ -127,7 +127,7 @@ fn name_value(pair: &str) -> Result<(&str, &str), &'static str> {
 
 impl Table for Inline {
     fn lookup(&self, key: &str) -> Result<Option<String>, TableError> {
-        Ok(if self.fold { self.map.get(&fold(key)) } else { self.map.get(key) }.cloned())
+        Ok(self.map.get(&*self.folding.apply(key)).cloned())
     }
 
     fn matching(&self) -> Matching {
