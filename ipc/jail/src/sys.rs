@@ -120,6 +120,15 @@ pub fn watchdog(seconds: u32) {
     }
 }
 
+/// Makes descriptor `number` another name for `file`, whatever it was before.
+#[expect(unsafe_code, reason = "dup2 onto a standard descriptor; see the comment inside")]
+pub fn replace(file: &std::fs::File, number: RawFd) {
+    // SAFETY: dup2 has no memory effects; the callers name descriptors 0 to 2, which no Rust object owns.
+    unsafe {
+        libc::dup2(file.as_raw_fd(), number);
+    }
+}
+
 /// The address of an account: uid, gid and home, through the system's name service.
 ///
 /// # Errors

@@ -26,7 +26,7 @@ enum Command {
     /// A worker, with the connections that its process limit stands for.
     Runs(&'static str),
     /// Part of another service that runs anyway.
-    PartOf(&'static str),
+    PartOfAnother,
     /// Known, and not built: its mail waits, its socket is not there.
     NotYet,
 }
@@ -39,12 +39,7 @@ fn command(name: &str) -> Command {
         "bounce" => Command::Runs("bounce"),
         "trivial-rewrite" => Command::Runs("trivial-rewrite"),
         "smtp" | "lmtp" => Command::Runs("smtp"),
-        "proxymap" => Command::PartOf("trivial-rewrite"),
-        "tlsmgr" => Command::PartOf("tlsmgr"),
-        "scache" => Command::PartOf("smtp"),
-        "showq" => Command::PartOf("qmgr"),
-        "anvil" => Command::PartOf("smtpd"),
-        "postlogd" => Command::PartOf("postlogd"),
+        "proxymap" | "tlsmgr" | "scache" | "showq" | "anvil" | "postlogd" => Command::PartOfAnother,
         _ => Command::NotYet,
     }
 }
@@ -83,7 +78,7 @@ pub(super) fn services(
                 let spec = builder.spec(is_agent.then_some(name.as_str()));
                 table.services.push(spec);
             }
-            Command::PartOf(_) => {}
+            Command::PartOfAnother => {}
             Command::NotYet => {
                 if is_local {
                     transports.push((row.name.clone(), name.clone()));
