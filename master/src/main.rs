@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use master::compile::Files;
 use master::run::{self, Mode, Options};
 
 /// sysexits(3): the command was used incorrectly.
