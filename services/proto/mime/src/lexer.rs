@@ -112,7 +112,9 @@ impl<'a> Lexer<'a> {
             match byte {
                 b'(' => depth += 1,
                 b')' => depth -= 1,
-                b'\\' | b'\n' => kept = text.len(),
+                b'\\' if !matches!(self.rest.get(1), None | Some(b'\r' | b'\n' | 0)) => kept = text.len(),
+                b'\n' => kept = text.len(),
+                0 => kept = text.len() + NUL_REPLACEMENT.len(),
                 _ => {}
             }
             if depth == 0 {
