@@ -5,10 +5,13 @@
 mod common;
 
 use proto_mime::Structure;
+use proto_mime::field::{fields, header_length};
+use proto_mime::search::{Key, Scope, Scratch};
 use proto_mime::section::{Section, Text, extract};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -65,25 +68,7 @@ impl Dovecot {
 
     /// What Dovecot answers for each message: the items between the parentheses of `* n FETCH (…)`.
     fn fetch(&self, items: &str, count: usize) -> Vec<Vec<u8>> {
-        use std::os::unix::process::CommandExt;
-        let mut command = Command::new("doveadm");
-        command
-            .args(["-c", &self.folder.path().join("dovecot.conf").display().to_string(), "exec", "imap"])
-            .env("USER", "nobody")
-            .env("HOME", self.folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        if fs::metadata("/proc/self").unwrap().uid() == 0 {
-            command.uid(self.uid).gid(self.uid);
-        }
-        let mut child = command.spawn().unwrap();
-        let mut input = child.stdin.take().unwrap();
-        let request = format!("a SELECT INBOX\r\nb FETCH 1:* ({items})\r\nc LOGOUT\r\n");
-        input.write_all(request.as_bytes()).unwrap();
-        // Dovecot ends as soon as its input does, so that stays open until all is read.
-        let output = child.wait_with_output().unwrap().stdout;
-        drop(input);
+        let output = self.talk(&format!("b FETCH 1:* ({items})\r\n"));
         let find = |text: &[u8], what: &str| memchr::memmem::find(text, what.as_bytes());
         let mut rest = &output[..];
         (1..=count)
@@ -98,6 +83,38 @@ impl Dovecot {
                 rest[..end].to_vec()
             })
             .collect()
+    }
+
+    /// The numbers of the messages in which Dovecot finds each key.
+    fn search(&self, what: &str, keys: &[&str]) -> Vec<Vec<usize>> {
+        let command = |key: &&str| format!("b SEARCH CHARSET UTF-8 {what} {{{}+}}\r\n{key}\r\n", key.len());
+        let output = self.talk(&keys.iter().map(command).collect::<String>());
+        let output = String::from_utf8_lossy(&output).into_owned();
+        let answers: Vec<_> = output.lines().filter_map(|line| line.strip_prefix("* SEARCH")).collect();
+        assert_eq!(answers.len(), keys.len(), "{output}");
+        answers.iter().map(|line| line.split_whitespace().map(|number| number.parse().unwrap()).collect()).collect()
+    }
+
+    /// All that Dovecot says to `requests` in the mailbox.
+    fn talk(&self, requests: &str) -> Vec<u8> {
+        let mut command = Command::new("doveadm");
+        command
+            .args(["-c", &self.folder.path().join("dovecot.conf").display().to_string(), "exec", "imap"])
+            .env("USER", "nobody")
+            .env("HOME", self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.uid(self.uid).gid(self.uid);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(format!("a SELECT INBOX\r\n{requests}c LOGOUT\r\n").as_bytes()).unwrap();
+        // Dovecot ends as soon as its input does, so that stays open until all is read.
+        let output = child.wait_with_output().unwrap().stdout;
+        drop(input);
+        output
     }
 }
 
@@ -174,7 +191,10 @@ fn mutated_corpus() {
     compare(&names, &ours, &dovecot.fetch_settled("ENVELOPE BODY BODYSTRUCTURE", messages.len()));
 }
 
-fn sections() -> Vec<(&'static str, Section, Option<(u64, u64)>)> {
+/// A section as a client names it, as we take it, and the range of it that is wanted.
+type Request = (&'static str, Section, Option<(u64, u64)>);
+
+fn sections() -> Vec<Request> {
     let names = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect::<Vec<_>>();
     let section = |path: &[u32], text| Section { path: path.to_vec(), text };
     vec![
@@ -223,4 +243,74 @@ fn sections_of_the_corpus() {
         let names: Vec<_> = names.iter().map(|message| format!("{message} [{name}]{range}")).collect();
         compare(&names, &ours, &theirs);
     }
+}
+
+const KEYS: [&str; 40] = [
+    "hello",
+    "body",
+    "x",
+    "inner",
+    "café",
+    "cafe",
+    "CAFÉ",
+    "jörg",
+    "jorg",
+    "joe@example.com",
+    "subject: plain",
+    "two words",
+    "a b",
+    "a  b",
+    "你好",
+    "好",
+    "<a@b>",
+    "\"",
+    "\\",
+    "preamble",
+    "epilogue",
+    "--b",
+    "html",
+    "<b>",
+    "needle",
+    "aGVsbG8=",
+    "text/html",
+    "charset",
+    "boundary",
+    "Content-Type",
+    "content-type: text",
+    "r0lg",
+    "inner body",
+    "not a message",
+    "reporting-mta",
+    "nope",
+    "j@x",
+    "Joe <",
+    "\"Joe Q. Public\"",
+    "undisclosed",
+];
+
+#[test]
+fn searches_of_the_corpus() {
+    let (names, messages): (Vec<_>, Vec<_>) = common::messages().into_iter().unzip();
+    let Some(dovecot) = Dovecot::new(&messages) else { return };
+    let structures: Vec<_> = messages.iter().map(|message| Structure::scan(message)).collect();
+    let mut scratch = Scratch::default();
+    let mut wrong = Vec::new();
+    for what in ["TEXT", "BODY", "FROM", "CC", "SUBJECT"] {
+        for (key, theirs) in KEYS.iter().zip(dovecot.search(what, &KEYS)) {
+            let prepared = Key::new(key).unwrap();
+            for (at, message) in messages.iter().enumerate() {
+                let ours = match what {
+                    "TEXT" => prepared.matches(message, &structures[at], Scope::Text, &mut scratch),
+                    "BODY" => prepared.matches(message, &structures[at], Scope::Body, &mut scratch),
+                    _ => fields(&message[..header_length(message)])
+                        .any(|field| field.is(what) && prepared.in_field(what, field.value, &mut scratch)),
+                };
+                let theirs = theirs.contains(&(at + 1));
+                if ours != theirs {
+                    wrong.push(format!("{what} {key:?} in {}: ours {ours}, theirs {theirs}", names[at]));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
