@@ -96,7 +96,7 @@ impl Service for Deliver {
         let (Ok(peer), Some(fd)) = (postcard::from_bytes::<Introduction>(&packet), fds.into_iter().next()) else {
             return slog::warn!(cx.log(), "an introduction that cannot be read");
         };
-        if let Err(error) = cx.adopt_channel(fd, Peer::Client { program: peer.program, pid: peer.pid }) {
+        if let Err(error) = cx.adopt_channel(fd, Peer::Client { program: peer.program, pid: peer.pid, uid: 0 }) {
             slog::error!(cx.log(), "channel: {error}");
         }
     }

@@ -423,7 +423,7 @@ impl Lmtp {
             let packet = postcard::to_stdvec(&introduction).map_err(std::io::Error::other)?;
             packet::send(inbox.as_fd(), &packet, &[theirs.as_fd()])?;
             // Nobody but this service looks at the name of the peer.
-            cx.adopt_channel(ours.into(), Peer::Client { program: "deliver".into(), pid: 0 })
+            cx.adopt_channel(ours.into(), Peer::Client { program: "deliver".into(), pid: 0, uid: 0 })
         });
         match sent {
             Ok(peer) => drop(self.deliverers.insert(template, peer)),
