@@ -23,8 +23,8 @@ pub fn of(section: &Section) -> Result<Host, StartError> {
                 name => {
                     let name = name.trim_start_matches('[').trim_end_matches(']');
                     let found = (name, 0).to_socket_addrs();
-                    let found =
-                        found.map_err(|error| StartError::new(format!("{parameter}: host not found: {name}"), error))?;
+                    let found = found
+                        .map_err(|error| StartError::new(format!("{parameter}: host not found: {name}"), error))?;
                     addresses.extend(found.map(|found| found.ip().to_canonical()));
                 }
             }

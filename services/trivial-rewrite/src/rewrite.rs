@@ -87,8 +87,8 @@ impl Rewriter {
         }
         if let Some(at) = tokens.iter().rposition(|token| *token == AT) {
             let domain = &tokens[at + 1..];
-            let short = !domain.is_empty()
-                && !domain.iter().any(|token| *token == DOT || matches!(token, Token::Literal(_)));
+            let short =
+                !domain.is_empty() && !domain.iter().any(|token| *token == DOT || matches!(token, Token::Literal(_)));
             if self.append_domain && short && !completion.domain.is_empty() {
                 tokens.push(DOT);
                 tokens.extend_from_slice(&completion.domain);
