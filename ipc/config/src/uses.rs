@@ -227,7 +227,11 @@ const LOOKUP: &[&str] = &[
     "resolve_dequoted_address",
     "resolve_null_domain",
     "empty_address_recipient",
-    "empty_address_default_transport_maps_lookup_key",
+    "resolve_numeric_domain",
+    "allow_min_user",
+    "smtputf8_enable",
+    "double_bounce_sender",
+    "helpful_warnings",
     "parent_domain_matches_subdomains",
     "owner_request_special",
     "virtual_alias_expansion_limit",
@@ -235,7 +239,6 @@ const LOOKUP: &[&str] = &[
     "virtual_alias_address_length_limit",
     "show_user_unknown_table_name",
     "remote_header_rewrite_domain",
-    "default_database_type",
 ];
 
 const AUTH: &[&str] = &[

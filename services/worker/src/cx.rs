@@ -369,7 +369,7 @@ impl<D: Send + 'static> Cx<D> {
         let Some(link) = self.peers.get(id) else { return };
         let who = match &link.peer {
             Peer::Hub(hub) => format!("{hub:?}"),
-            Peer::Client { program, pid } => format!("{program}[{pid}]"),
+            Peer::Client { program, pid, .. } => format!("{program}[{pid}]"),
         };
         slog::error!(self.logger, "channel to {who}: {error}; the channel is closed");
         self.drop_peer(id);
