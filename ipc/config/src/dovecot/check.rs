@@ -146,8 +146,13 @@ impl Checker<'_> {
         for name in ["ssl_cert", "ssl_key"] {
             if login.is_some() && global.get(name).is_empty() && global.file(name).is_none() {
                 let at = self.at("ssl");
-                let problem = format!("ssl enabled, but {name} not set: TLS is not offered");
-                self.found.warning(&at, name, problem, format!("set {name} = </path, or ssl = no"));
+                let problem = format!("ssl enabled, but {name} not set");
+                self.found.warning(
+                    &at,
+                    name,
+                    problem,
+                    format!("set {name} = </path, or ssl = no; until then TLS fails"),
+                );
             }
         }
     }

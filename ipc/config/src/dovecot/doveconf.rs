@@ -253,7 +253,7 @@ fn quote(value: &str) -> String {
 }
 
 /// `"`, `'` and `\` with a `\` before them.
-fn escape(text: &str) -> String {
+pub(in crate::dovecot) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if matches!(character, '"' | '\'' | '\\') {

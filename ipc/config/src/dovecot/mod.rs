@@ -8,6 +8,7 @@ pub mod check;
 pub mod dialect;
 pub mod doveconf;
 pub mod files;
+pub mod filter;
 pub mod glob;
 pub mod location;
 pub mod parse;

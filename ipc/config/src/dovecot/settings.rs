@@ -12,7 +12,7 @@ use super::files::{Accounts, Files};
 use super::location::{self, MailLocation};
 use super::parse;
 use super::table::Scope;
-use super::tree::{self, Block, Filter, Tree, Value};
+use super::tree::{self, Block, Tree, Value};
 use super::value;
 use crate::diagnostic::{Diagnostics, Location};
 
@@ -169,34 +169,6 @@ impl<'a> View<'a> {
     /// The same as one text, with its variables in place.
     pub fn mail_location_text(&self) -> String {
         compose(self.get("mail_location"), |name| self.get(name))
-    }
-}
-
-impl Filter {
-    /// Whether it holds for a connection.
-    fn holds_for(&self, connection: &Connection<'_>) -> bool {
-        let protocol = self.protocol.as_deref().is_none_or(|wanted| {
-            connection.protocol.is_some_and(|protocol| match wanted.strip_prefix('!') {
-                Some(other) => protocol != other,
-                None => protocol == wanted,
-            })
-        });
-        let within = |network: Option<tree::Network>, address: Option<IpAddr>| {
-            network.is_none_or(|network| address.is_some_and(|address| network.contains(address)))
-        };
-        let name = self.local_name.as_deref().is_none_or(|names| {
-            connection.local_name.is_some_and(|said| names.split(' ').any(|name| matches_name(name, said)))
-        });
-        protocol && name && within(self.local, connection.local) && within(self.remote, connection.remote)
-    }
-}
-
-/// Whether a host name matches one whose first label may be `*`.
-fn matches_name(wanted: &str, said: &str) -> bool {
-    match (wanted.strip_prefix("*."), said.split_once('.')) {
-        (Some(wanted), Some((_, rest))) => wanted.eq_ignore_ascii_case(rest),
-        (None, _) => wanted.eq_ignore_ascii_case(said),
-        (Some(_), None) => false,
     }
 }
 

@@ -3,13 +3,13 @@
 //! Nothing is ignored in silence: what is known but not built is a warning, and an error where leaving it out would
 //! weaken security or change where mail goes. What needs nothing here is a note that says why.
 
+use super::filter::Filter;
 use super::location::{Driver, MailLocation};
 use super::sections::{DRIVERS, Database};
 use super::settings::{DovecotConf, get};
 use super::table::{self, Child, Scope, Status};
-use super::tree::{Block, Filter, Value};
-use crate::diagnostic::Diagnostic;
-use crate::diagnostic::{Diagnostics, Location, Severity};
+use super::tree::{Block, Value};
+use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity};
 
 /// Services that have a counterpart here, or that need none.
 const SERVICES: [&str; 12] = [
