@@ -104,6 +104,7 @@ pub fn connect_foreign(foreign: &Foreign) -> io::Result<OwnedFd> {
                 Err(error) => Err(error.into()),
             }
         }
+        Foreign::Read(path) => Ok(File::open(path)?.into()),
         Foreign::Append(path, mode) => {
             let file = OpenOptions::new()
                 .append(true)

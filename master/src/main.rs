@@ -1,3 +1,4 @@
+mod compile;
 mod listen;
 mod policy;
 mod process;

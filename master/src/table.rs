@@ -70,6 +70,8 @@ pub enum Foreign {
     Datagram(PathBuf),
     /// A TCP connection.
     Inet(SocketAddr),
+    /// A file to be read, which may be root's own (a private key).
+    Read(PathBuf),
     /// A log file, opened for appending, made with this mode.
     Append(PathBuf, u32),
     /// The master's standard output.

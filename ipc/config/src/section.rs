@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::dovecot::sections::{Database, Namespace, Passdb};
+use crate::postfix::match_list::{MatchList, NetworkList};
 use ipc_messages::tls::Offer;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,10 @@ pub struct Section {
     pub transport: Values,
     /// Settings of `dovecot.conf`, as they hold for the service's protocol.
     pub mailbox: Values,
+    /// The parameters of `transport` that are lists of clients.
+    pub networks: BTreeMap<String, NetworkList>,
+    /// The parameters of `transport` that are lists of names.
+    pub domains: BTreeMap<String, MatchList>,
     /// Values of `plugin { }`.
     pub plugin: Values,
     /// Password databases, in the order in which they are asked; for `auth` alone.

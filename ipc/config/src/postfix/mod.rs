@@ -15,4 +15,4 @@ pub mod postconf;
 pub mod settings;
 pub mod system;
 pub mod table;
-mod value;
+pub mod value;
