@@ -44,10 +44,8 @@ pub fn open(listener: &Listen) -> io::Result<OwnedFd> {
 /// Binds beside the final name and renames onto it: a stale socket is replaced, nobody finds the socket with the wrong mode,
 /// and somebody else's file at that name (anything but a socket) is left alone.
 fn open_unix(path: &Path, mode: u32, uid: u32, gid: u32) -> io::Result<OwnedFd> {
-    if let Ok(metadata) = fs::symlink_metadata(path) {
-        if !metadata.file_type().is_socket() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket has this name"));
-        }
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket()) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket has this name"));
     }
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
     name.push(".new");

@@ -185,12 +185,11 @@ impl Policy {
                 actions.extend(self.balance(id));
             }
             let Some(service) = self.services.get_mut(&id).filter(|service| !service.stopped) else { continue };
-            if let (Some((period, only_used)), Some(at)) = (service.rules.wakeup, service.wake_at) {
-                if at <= now {
-                    service.wake_at = Some(now + period);
-                    if service.used || !only_used {
-                        actions.push(Action::Wake(id));
-                    }
+            let Some((period, only_used)) = service.rules.wakeup else { continue };
+            if service.wake_at.is_some_and(|at| at <= now) {
+                service.wake_at = Some(now + period);
+                if service.used || !only_used {
+                    actions.push(Action::Wake(id));
                 }
             }
         }

@@ -72,8 +72,8 @@ mod tests {
         // Starting a program starts the hubs it talks to; a circle is broken by hubs that are running already, so the only
         // one there is (bounce puts mail in) must go through cleanup and qmgr, which always run.
         fn depth(program: &Program, seen: &mut Vec<&'static str>) -> bool {
-            if seen.contains(&program.name) {
-                return program.name == "cleanup" || program.name == "qmgr";
+            if let Some(at) = seen.iter().position(|&name| name == program.name) {
+                return seen[at..].iter().any(|&name| name == "cleanup" || name == "qmgr");
             }
             seen.push(program.name);
             let fine = program.talks.iter().filter_map(|&hub| of_hub(hub)).all(|next| depth(next, seen));

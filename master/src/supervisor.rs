@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipc_messages::control::{Acting, Folder, FolderAccess, FromWorker, Hub, Peer, ToWorker};
 use ipc_wire::packet;
@@ -18,7 +18,7 @@ use slog::Logger;
 use crate::listen;
 use crate::policy::{Action, Pid, Policy, ServiceId};
 use crate::process::{self, Base, Process};
-use crate::program::{self, Program};
+use crate::program::Program;
 use crate::table::{AccountRules, Half, Spec, Table};
 
 /// Tokens of listeners and inboxes: the service, and which of its sockets.
@@ -29,6 +29,8 @@ const CONTROL: usize = 2 << 60;
 const SOCKETS: usize = 1 << 16;
 /// Bytes of log lines that may wait for the log service.
 const LOG_BUFFER: usize = 4 * 1024 * 1024;
+/// How long the log service may take to write its last lines.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A service that runs.
 #[derive(Debug)]
@@ -269,12 +271,41 @@ impl Supervisor {
             && self.processes.keys().all(|&pid| self.program_of(pid).is_some_and(|program| program.name == "postlogd"))
     }
 
-    /// Sends a signal to every process that is left.
-    pub fn kill_all(&self, signal: Signal) {
-        for &pid in self.processes.keys() {
+    /// Sends a signal to every process that is left but the log service.
+    pub fn kill_all_but_log(&self, signal: Signal) {
+        for &pid in
+            self.processes.keys().filter(|&&pid| self.program_of(pid).is_none_or(|program| program.name != "postlogd"))
+        {
             // One that has just ended is reaped in its turn.
             let _ = kill(nix::unistd::Pid::from_raw(pid), signal);
         }
+    }
+
+    /// Lets the log service write what it has, and waits for it a moment.
+    pub fn end_log(&mut self) {
+        let mut ids: Vec<ServiceId> = self.services.keys().copied().collect();
+        ids.retain(|id| self.services[id].spec.program.name == "postlogd");
+        ids.into_iter().for_each(|id| self.stop_service(id));
+        let start = Instant::now();
+        while !self.processes.is_empty() && start.elapsed() < LOG_PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+            self.reap();
+        }
+    }
+
+    /// `table` with the running services of halves whose configuration is `bad` in place of their new ones.
+    pub fn keep(&self, mut table: Table, bad: &[(Half, bool)]) -> Table {
+        for &(half, _) in bad.iter().filter(|(_, bad)| *bad) {
+            table.services.retain(|spec| spec.half != half);
+            let running =
+                self.services.values().filter(|s| s.spec.half == half && s.acting.is_none() && !s.spec.key.is_empty());
+            table.services.extend(running.map(|service| service.spec.clone()));
+            if half == Half::Mailbox {
+                table.acting = self.acting_specs.clone();
+                table.accounts = self.accounts.clone();
+            }
+        }
+        table
     }
 
     /// Log files of a half are opened anew.

@@ -1,6 +1,7 @@
 //! The table of services: the rows of `master.cf` and the services that `dovecot.conf` implies, as the master runs them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -59,6 +60,15 @@ pub enum At {
         /// Group.
         gid: u32,
     },
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            At::Inet(address) => address.fmt(f),
+            At::Unix { path, .. } => path.display().fmt(f),
+        }
+    }
 }
 
 /// What the connector opens for a worker.

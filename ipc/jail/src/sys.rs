@@ -120,6 +120,15 @@ pub fn watchdog(seconds: u32) {
     }
 }
 
+/// Makes descriptor `number` another name for `file`, whatever it was before.
+#[expect(unsafe_code, reason = "dup2 onto a standard descriptor; see the comment inside")]
+pub fn replace(file: &std::fs::File, number: RawFd) {
+    // SAFETY: dup2 has no memory effects; the callers name descriptors 0 to 2, which no Rust object owns.
+    unsafe {
+        libc::dup2(file.as_raw_fd(), number);
+    }
+}
+
 /// The address of an account: uid, gid and home, through the system's name service.
 ///
 /// # Errors
@@ -146,7 +155,7 @@ pub fn sealed_memory(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// A time of day where this machine is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalTime {
     /// Of the common era.
     pub year: i32,
@@ -164,6 +173,8 @@ pub struct LocalTime {
     pub second: u32,
     /// Seconds east of Greenwich.
     pub offset: i64,
+    /// The zone's abbreviation, `UTC` or `CEST`.
+    pub zone: String,
 }
 
 /// The local time of `seconds` since 1970. The first call reads the time zone; make it before the jail.
@@ -172,10 +183,16 @@ pub fn local_time(seconds: i64) -> LocalTime {
     let time: libc::time_t = seconds;
     // SAFETY: tm is plain data for which zero is a value; localtime_r writes to it and reads `time`, both of which live
     // through the call.
-    let tm = unsafe {
+    // tm_zone points to libc's own table of zones, which is never freed; it is copied at once.
+    let (tm, zone) = unsafe {
         let mut tm: libc::tm = std::mem::zeroed();
         libc::localtime_r(&raw const time, &raw mut tm);
-        tm
+        let zone = if tm.tm_zone.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(tm.tm_zone).to_string_lossy().into_owned()
+        };
+        (tm, zone)
     };
     LocalTime {
         year: tm.tm_year + 1900,
@@ -186,6 +203,7 @@ pub fn local_time(seconds: i64) -> LocalTime {
         minute: tm.tm_min as u32,
         second: tm.tm_sec as u32,
         offset: tm.tm_gmtoff,
+        zone,
     }
 }
 

@@ -62,7 +62,12 @@ impl Sender {
 
     /// Queues one line.
     pub fn line(&self, tag: Option<&str>, severity: Severity, text: String) {
-        self.backlog().push(tag, severity, text);
+        self.backlog().push(None, tag, severity, text);
+    }
+
+    /// Queues one line in the style of `half`, for the process that serves both.
+    pub fn line_as(&self, half: Half, tag: &str, severity: Severity, text: String) {
+        self.backlog().push(Some(half), Some(tag), severity, text);
     }
 
     /// A line is whole or absent, so a panic elsewhere while the lock was held leaves the backlog usable.
@@ -72,7 +77,7 @@ impl Sender {
 }
 
 impl Backlog {
-    fn push(&mut self, tag: Option<&str>, severity: Severity, mut text: String) {
+    fn push(&mut self, half: Option<Half>, tag: Option<&str>, severity: Severity, mut text: String) {
         if self.bytes.len() > BACKLOG_LIMIT {
             self.dropped += 1;
             return;
@@ -80,7 +85,7 @@ impl Backlog {
         text.truncate(text.floor_char_boundary(LINE_LIMIT));
         let tag = tag.unwrap_or(&self.identity.tag).to_string();
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let record = Record { half: self.identity.half, tag, severity, time, text };
+        let record = Record { half: half.unwrap_or(self.identity.half), tag, severity, time, text };
         if let Ok(encoded) = postcard::to_stdvec(&record) {
             self.bytes.extend_from_slice(&encoded);
             self.ends.push(self.bytes.len());
@@ -91,6 +96,7 @@ impl Backlog {
         if self.dropped > 0 && self.bytes.len() < BACKLOG_LIMIT / 2 {
             let count = std::mem::take(&mut self.dropped);
             self.push(
+                None,
                 None,
                 Severity::Warning,
                 format!("{count} log lines were dropped: the log service did not keep up"),

@@ -35,11 +35,6 @@ impl Accounts {
             _ => self.of(program),
         }
     }
-
-    /// The group that may read and write the queue folder.
-    pub fn queue(&self) -> u32 {
-        self.queue
-    }
 }
 
 /// uid and gid of an account.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ipc_config::diagnostic::{Diagnostics, Location};
+use ipc_config::diagnostic::{Diagnostic, Diagnostics, Location};
 use ipc_config::dovecot::files::Machine;
 use ipc_config::dovecot::settings::DovecotConf;
 use ipc_config::postfix::main_cf::MainCf;
@@ -102,6 +102,16 @@ impl Configuration {
             }
         });
         Configuration { transport, mailbox, transport_found, mailbox_found }
+    }
+
+    /// All findings of both halves.
+    pub fn all_found(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.transport_found.iter().chain(self.mailbox_found.iter())
+    }
+
+    /// Dovecot's `base_dir`; empty without that half.
+    pub fn base_dir(&self) -> String {
+        self.mailbox.as_ref().map(|conf| conf.get("base_dir").to_string()).unwrap_or_default()
     }
 
     /// The folder of our state.

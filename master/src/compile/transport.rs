@@ -8,6 +8,7 @@ use ipc_config::diagnostic::Diagnostics;
 use ipc_config::postfix::main_cf::MainCf;
 use ipc_config::postfix::master_cf::{Endpoint, Host, MasterCf, Row};
 use ipc_config::postfix::match_list::{MatchList, NetworkList};
+use ipc_config::postfix::restrictions;
 use ipc_config::postfix::table::{self, Kind};
 use ipc_config::section::Section;
 use ipc_config::uses;
@@ -26,7 +27,7 @@ enum Command {
     /// A worker, with the connections that its process limit stands for.
     Runs(&'static str),
     /// Part of another service that runs anyway.
-    PartOf(&'static str),
+    PartOfAnother,
     /// Known, and not built: its mail waits, its socket is not there.
     NotYet,
 }
@@ -39,12 +40,7 @@ fn command(name: &str) -> Command {
         "bounce" => Command::Runs("bounce"),
         "trivial-rewrite" => Command::Runs("trivial-rewrite"),
         "smtp" | "lmtp" => Command::Runs("smtp"),
-        "proxymap" => Command::PartOf("trivial-rewrite"),
-        "tlsmgr" => Command::PartOf("tlsmgr"),
-        "scache" => Command::PartOf("smtp"),
-        "showq" => Command::PartOf("qmgr"),
-        "anvil" => Command::PartOf("smtpd"),
-        "postlogd" => Command::PartOf("postlogd"),
+        "proxymap" | "tlsmgr" | "scache" | "showq" | "anvil" | "postlogd" => Command::PartOfAnother,
         _ => Command::NotYet,
     }
 }
@@ -83,7 +79,7 @@ pub(super) fn services(
                 let spec = builder.spec(is_agent.then_some(name.as_str()));
                 table.services.push(spec);
             }
-            Command::PartOf(_) => {}
+            Command::PartOfAnother => {}
             Command::NotYet => {
                 if is_local {
                     transports.push((row.name.clone(), name.clone()));
@@ -124,6 +120,7 @@ impl Builder<'_> {
         let mut folders = Vec::new();
         match self.program.name {
             "smtpd" => {
+                restrictions::check_guard(&mut self.main.settings(self.found));
                 section.tls = self.offer(&mut section);
                 self.sasl(&mut section, &mut foreign);
             }
@@ -201,6 +198,10 @@ impl Builder<'_> {
                 }
                 Kind::Domains => {
                     section.domains.insert(name.into(), MatchList::domains(&mut settings, name));
+                    settings.text(name)
+                }
+                Kind::Restrictions => {
+                    section.restrictions.insert(name.into(), restrictions::parse(&mut settings, name));
                     settings.text(name)
                 }
                 _ => settings.text(name),

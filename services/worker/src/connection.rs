@@ -17,6 +17,11 @@ impl ConnId {
         (self.0 & 0xffff_ffff) as usize
     }
 
+    /// Any number as a connection, for tests of what a service keeps by connection.
+    pub fn for_tests(number: u64) -> ConnId {
+        ConnId(number)
+    }
+
     /// A number for keys of the service's own.
     pub fn number(self) -> u64 {
         self.0

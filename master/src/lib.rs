@@ -1,0 +1,12 @@
+//! The master: reads the table, supervises, and is all that runs with privileges. See README.md for what goes where.
+
+mod admin;
+pub mod compile;
+mod halves;
+mod listen;
+pub mod policy;
+mod process;
+pub mod program;
+pub mod run;
+mod supervisor;
+pub mod table;

@@ -1,0 +1,541 @@
+//! The life of the master: start, the event loop, the end.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use ipc_messages::admin::{Answer, HalfName, PID_FILE, Request, ServiceRow};
+use ipc_messages::log::{Half as LogHalf, Identity, Severity};
+use mio::{Events, Interest, Poll, Token};
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use nix::sys::signal::Signal;
+use slog::Logger;
+
+use crate::admin::{Admin, Asked};
+use crate::compile::{Configuration, Files};
+use crate::halves::{self, Standin};
+use crate::process::Base;
+use crate::supervisor::Supervisor;
+use crate::table::{Half, Table};
+
+/// sysexits(3): the configuration, something already there, the system.
+const EX_CONFIG: u8 = 78;
+const EX_CANTCREAT: u8 = 73;
+const EX_OSERR: u8 = 71;
+const EX_TEMPFAIL: u8 = 75;
+
+/// How long processes may take to finish their work when the system is stopped; then they are ended.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const SIGNALS: Token = Token(0);
+const ADMIN: usize = 1 << 40;
+
+/// How the master is started.
+#[derive(Debug)]
+pub struct Options {
+    /// The configuration folder; `None` for the default place.
+    pub folder: Option<PathBuf>,
+    /// Whether it becomes a daemon.
+    pub mode: Mode,
+}
+
+/// Whether the master becomes a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It does; the command ends when everything listens.
+    Daemon,
+    /// It stays where it is.
+    Foreground,
+}
+
+impl Options {
+    fn files(&self) -> Files {
+        self.folder.as_deref().map_or_else(Files::default_place, Files::in_folder)
+    }
+}
+
+/// Runs the master; the whole of its `main`.
+pub fn run(options: &Options) -> ExitCode {
+    let mut ready = None;
+    if options.mode == Mode::Daemon {
+        match daemonise() {
+            Ok(Daemon::Child(pipe)) => ready = Some(pipe),
+            Ok(Daemon::Parent(code)) => return code,
+            Err(error) => {
+                eprintln!("master: cannot become a daemon: {error}");
+                return ExitCode::from(EX_OSERR);
+            }
+        }
+    }
+    let mut tell = |code: u8| {
+        if let Some(mut pipe) = ready.take() {
+            // The parent reads one byte, its exit status; if it has gone, nobody waits for it.
+            let _ = pipe.write_all(&[code]);
+        }
+    };
+    match Master::start(options) {
+        Ok(mut master) => {
+            if options.mode == Mode::Daemon {
+                quiet();
+            }
+            tell(0);
+            master.turns();
+            ExitCode::SUCCESS
+        }
+        Err((code, errors)) => {
+            for error in errors {
+                eprintln!("{error}");
+            }
+            tell(code);
+            ExitCode::from(code)
+        }
+    }
+}
+
+enum Daemon {
+    /// The daemon, and where it tells its exit status or success.
+    Child(UnixStream),
+    /// The command, and its exit status.
+    Parent(ExitCode),
+}
+
+/// Forks; the parent waits until the daemon says how its start went.
+fn daemonise() -> io::Result<Daemon> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    match ipc_jail::sys::fork()? {
+        Some(_) => {
+            drop(theirs);
+            let mut code = [EX_OSERR];
+            // A daemon that dies before it says anything leaves the code as it is.
+            let _ = ours.read_exact(&mut code);
+            Ok(Daemon::Parent(ExitCode::from(code[0])))
+        }
+        None => {
+            drop(ours);
+            nix::unistd::setsid()?;
+            std::env::set_current_dir("/")?;
+            Ok(Daemon::Child(theirs))
+        }
+    }
+}
+
+/// A daemon has no terminal: what it says goes to the log.
+fn quiet() {
+    let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") else { return };
+    for number in 0..3 {
+        ipc_jail::sys::replace(&null, number);
+    }
+}
+
+struct Master {
+    options: Files,
+    spool: PathBuf,
+    poll: Poll,
+    log: Logger,
+    sender: ipc_log::Sender,
+    supervisor: Supervisor,
+    admin: Admin,
+    signals: Signals,
+    standins: Vec<Standin>,
+    /// Which halves the administrator has stopped.
+    stopped: Vec<HalfName>,
+    ending: Option<Instant>,
+    _lock: Flock<File>,
+}
+
+/// Signals to the master, each on a socket of its own, and to the stand-ins of the halves.
+struct Signals {
+    own: Vec<(i32, mio::net::UnixStream)>,
+    standins: mio::net::UnixStream,
+    /// Where stand-ins write.
+    outbox: UnixStream,
+}
+
+type StartError = (u8, Vec<String>);
+
+impl Master {
+    fn start(options: &Options) -> Result<Master, StartError> {
+        let fail = |code: u8, what: &str| {
+            let what = what.to_string();
+            move |error: io::Error| (code, vec![format!("master: {what}: {error}")])
+        };
+        let files = options.files();
+        let mut configuration = Configuration::read(&files);
+        let table = configuration.table();
+        let fatal: Vec<String> = configuration
+            .all_found()
+            .filter(|found| found.severity == ipc_config::diagnostic::Severity::Error)
+            .map(ToString::to_string)
+            .collect();
+        if table.services.is_empty() {
+            let nothing =
+                "master: nothing to run: neither main.cf with master.cf nor dovecot.conf can be used".to_string();
+            return Err((EX_CONFIG, fatal.into_iter().chain([nothing]).collect()));
+        }
+        // An error in one half stops the start of that half; at the start it is an error of the whole.
+        if !fatal.is_empty() {
+            return Err((EX_CONFIG, fatal));
+        }
+        let spool = configuration.spool();
+        make_spool(&spool).map_err(fail(EX_CANTCREAT, &spool.to_string_lossy()))?;
+        let lock = lock(&spool)?;
+        let poll = Poll::new().map_err(fail(EX_OSERR, "event loop"))?;
+        let signals = Signals::new(&poll).map_err(fail(EX_OSERR, "signals"))?;
+        let (log, log_inbox) = ipc_wire::packet::pair().map_err(fail(EX_OSERR, "log"))?;
+        let tag = format!("{}/master", configuration.parameter("syslog_name").unwrap_or_else(|| "postfix".into()));
+        let half = LogHalf::Transport;
+        let own = log.try_clone().map_err(fail(EX_OSERR, "log"))?;
+        let sender = ipc_log::Sender::new(own, Identity { half, tag });
+        let logger = sender.logger();
+        let base = Base {
+            spool: spool.clone(),
+            log,
+            without_landlock: configuration.parameter("posthorn_without_landlock").as_deref() == Some("yes"),
+        };
+        let registry = poll.registry().try_clone().map_err(fail(EX_OSERR, "event loop"))?;
+        let mut supervisor = Supervisor::new(registry, logger.clone(), base, log_inbox, binaries());
+        check_free(&table)?;
+        make_queue(&spool, &table).map_err(fail(EX_CANTCREAT, "queue folder"))?;
+        supervisor
+            .apply(table)
+            .map_err(|errors| (EX_TEMPFAIL, errors.into_iter().map(|e| format!("master: {e}")).collect()))?;
+        let admin = Admin::new(&spool, poll.registry(), ADMIN).map_err(fail(EX_CANTCREAT, "control socket"))?;
+        let mut master = Master {
+            options: files,
+            spool,
+            poll,
+            log: logger,
+            sender,
+            supervisor,
+            admin,
+            signals,
+            standins: Vec::new(),
+            stopped: Vec::new(),
+            ending: None,
+            _lock: lock,
+        };
+        master.announce(&configuration);
+        master.stand_in(&configuration);
+        Ok(master)
+    }
+
+    /// The lines that both programs log at their start.
+    fn announce(&self, configuration: &Configuration) {
+        let version = env!("CARGO_PKG_VERSION");
+        if configuration.transport.is_some() {
+            let folder = self.options.main_cf.as_deref().and_then(Path::parent).unwrap_or(Path::new("/etc/postfix"));
+            slog::info!(self.log, "daemon started -- version {version}, configuration {}", folder.display());
+        }
+        if let Some(conf) = &configuration.mailbox {
+            let protocols = conf.protocols().join(", ");
+            let text = format!("Posthorn v{version} starting up for {protocols}");
+            self.sender.line_as(LogHalf::Mailbox, "master", Severity::Info, text);
+        }
+        for found in configuration.all_found() {
+            slog::warn!(self.log, "{found}");
+        }
+    }
+
+    /// Starts or ends the processes that stand for the halves, as the halves run.
+    fn stand_in(&mut self, configuration: &Configuration) {
+        for (half, name, folder) in [
+            (Half::Transport, HalfName::Transport, configuration.parameter("queue_directory").unwrap_or_default()),
+            (Half::Mailbox, HalfName::Mailbox, configuration.base_dir()),
+        ] {
+            let runs = self.supervisor.runs(half);
+            let stands = self.standins.iter().position(|standin| standin.half() == name);
+            match (runs, stands) {
+                (true, None) if !folder.is_empty() => {
+                    let file = halves::pid_file(name, Path::new(&folder));
+                    match Standin::start(name, file.clone(), &self.signals.outbox) {
+                        Ok(standin) => self.standins.push(standin),
+                        Err(error) => slog::warn!(self.log, "pid file {}: {error}", file.display()),
+                    }
+                }
+                (false, Some(at)) => self.standins.remove(at).end(),
+                _ => {}
+            }
+        }
+    }
+
+    fn turns(&mut self) {
+        let mut events = Events::with_capacity(256);
+        while !self.over() {
+            self.sender.flush();
+            let now = Instant::now();
+            let mut wait = self.supervisor.next_tick().map(|at| at.saturating_duration_since(now));
+            if self.ending.is_some() || self.sender.waits() {
+                wait = Some(Duration::from_millis(50));
+            }
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => panic!("the event loop failed: {error}"),
+                Ok(()) => {}
+            }
+            for event in &events {
+                match event.token() {
+                    SIGNALS => self.signalled(),
+                    token if Supervisor::owns(token) => self.supervisor.ready(token),
+                    token => {
+                        for asked in self.admin.ready(self.poll.registry(), token) {
+                            self.carry_out(asked);
+                        }
+                    }
+                }
+            }
+            self.supervisor.tick(Instant::now());
+        }
+        self.finish();
+    }
+
+    /// Whether everything has ended, or was given time enough to.
+    fn over(&mut self) -> bool {
+        let Some(since) = self.ending else { return false };
+        if !self.supervisor.ended() && since.elapsed() < PATIENCE {
+            return false;
+        }
+        true
+    }
+
+    fn finish(&mut self) {
+        slog::info!(self.log, "terminating on signal 15");
+        self.sender.flush();
+        self.supervisor.kill_all_but_log(Signal::SIGTERM);
+        self.supervisor.end_log();
+        self.standins.drain(..).for_each(Standin::end);
+        // The socket's name goes with us; a second start would replace it anyway.
+        let _ = fs::remove_file(self.spool.join(ipc_messages::admin::SOCKET));
+    }
+
+    fn signalled(&mut self) {
+        let (own, halves) = self.signals.take();
+        for signal in own {
+            match signal {
+                SIGCHLD => self.supervisor.reap(),
+                SIGHUP => drop(self.reload(None)),
+                SIGUSR1 => self.supervisor.reopen_logs(),
+                _ => self.end(),
+            }
+        }
+        for signalled in halves::decode(&halves) {
+            match signalled.signal {
+                Signal::SIGHUP => drop(self.reload(Some(signalled.half))),
+                Signal::SIGUSR1 => self.supervisor.reopen_logs(),
+                _ => self.stop(Some(signalled.half)),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, asked: Asked) {
+        let mut fds = Vec::new();
+        let end = match asked.request {
+            Request::Stop(half) => {
+                self.stop(half);
+                Ok(())
+            }
+            Request::Reload(half) => self.reload(half),
+            Request::Reopen => {
+                self.supervisor.reopen_logs();
+                Ok(())
+            }
+            Request::Services => {
+                let rows: Vec<ServiceRow> = self.rows();
+                for row in rows {
+                    self.admin.answer(self.poll.registry(), asked.client, &Answer::Service(row), Vec::new());
+                }
+                Ok(())
+            }
+            Request::Visit(hub) => self.supervisor.visit(hub, asked.pid).map(|fd| fds.push(fd)),
+        };
+        self.admin.answer(self.poll.registry(), asked.client, &Answer::End(end), fds);
+    }
+
+    fn rows(&self) -> Vec<ServiceRow> {
+        let row = |(spec, pids, throttled): (&crate::table::Spec, Vec<i32>, bool)| ServiceRow {
+            half: format!("{:?}", spec.half).to_lowercase(),
+            name: spec.name.clone(),
+            program: spec.program.name.into(),
+            listeners: spec.listeners.iter().map(|listener| listener.at.to_string()).collect(),
+            pids,
+            limit: spec.rules.limit,
+            client_limit: spec.client_limit,
+            uid: spec.account.uid,
+            root: self.spool.join("jail").join(spec.program.name).to_string_lossy().into_owned(),
+            throttled,
+        };
+        self.supervisor.rows().map(row).collect()
+    }
+
+    /// Stops a half, or everything.
+    fn stop(&mut self, half: Option<HalfName>) {
+        let Some(half) = half else { return self.end() };
+        if !self.stopped.contains(&half) {
+            self.stopped.push(half);
+        }
+        let mut configuration = Configuration::read(&self.options);
+        let table = self.without_stopped(configuration.table());
+        if table.services.iter().all(|spec| spec.half == Half::Common) {
+            return self.end();
+        }
+        if let Err(errors) = self.supervisor.apply(table) {
+            errors.iter().for_each(|error| slog::error!(self.log, "{error}"));
+        }
+        self.stand_in(&configuration);
+    }
+
+    fn without_stopped(&self, mut table: Table) -> Table {
+        let name = |half| match half {
+            Half::Common => None,
+            Half::Transport => Some(HalfName::Transport),
+            Half::Mailbox => Some(HalfName::Mailbox),
+        };
+        table.services.retain(|spec| name(spec.half).is_none_or(|half| !self.stopped.contains(&half)));
+        table
+    }
+
+    /// Reads the configuration anew. A half with errors stays as it is.
+    fn reload(&mut self, half: Option<HalfName>) -> Result<(), String> {
+        let mut configuration = Configuration::read(&self.options);
+        let table = configuration.table();
+        let errors: Vec<String> = configuration
+            .all_found()
+            .filter(|found| found.severity == ipc_config::diagnostic::Severity::Error)
+            .map(ToString::to_string)
+            .collect();
+        for error in &errors {
+            slog::error!(self.log, "{error}");
+        }
+        match half {
+            Some(half) => self.stopped.retain(|stopped| *stopped != half),
+            None => self.stopped.clear(),
+        }
+        let bad = [
+            (Half::Transport, configuration.transport_found.is_fatal()),
+            (Half::Mailbox, configuration.mailbox_found.is_fatal()),
+        ];
+        let table = self.supervisor.keep(self.without_stopped(table), &bad);
+        let applied = self.supervisor.apply(table).map_err(|errors| errors.join("\n"));
+        if let Err(error) = &applied {
+            slog::error!(self.log, "reload: {error}");
+        }
+        if half != Some(HalfName::Mailbox) && configuration.transport.is_some() {
+            let folder = self.options.main_cf.as_deref().and_then(Path::parent).unwrap_or(Path::new("/etc/postfix"));
+            slog::info!(
+                self.log,
+                "reload -- version {}, configuration {}",
+                env!("CARGO_PKG_VERSION"),
+                folder.display()
+            );
+        }
+        if half != Some(HalfName::Transport) && configuration.mailbox.is_some() {
+            self.sender.line_as(
+                LogHalf::Mailbox,
+                "master",
+                Severity::Warning,
+                "SIGHUP received - reloading configuration".into(),
+            );
+        }
+        self.stand_in(&configuration);
+        if errors.is_empty() { applied } else { Err(errors.join("\n")) }
+    }
+
+    /// Everything finishes its work and ends.
+    fn end(&mut self) {
+        if self.ending.is_none() {
+            self.ending = Some(Instant::now());
+            self.supervisor.end();
+        }
+    }
+}
+
+impl Signals {
+    fn new(poll: &Poll) -> io::Result<Signals> {
+        let watched = || -> io::Result<(mio::net::UnixStream, UnixStream)> {
+            let (ours, theirs) = UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            theirs.set_nonblocking(true)?;
+            let mut ours = mio::net::UnixStream::from_std(ours);
+            poll.registry().register(&mut ours, SIGNALS, Interest::READABLE)?;
+            Ok((ours, theirs))
+        };
+        let mut own = Vec::new();
+        for signal in [SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1] {
+            let (ours, theirs) = watched()?;
+            signal_hook::low_level::pipe::register(signal, theirs)?;
+            own.push((signal, ours));
+        }
+        let (standins, outbox) = watched()?;
+        Ok(Signals { own, standins, outbox })
+    }
+
+    /// The signals that have come: the master's own, once each, and the bytes of the stand-ins.
+    fn take(&mut self) -> (Vec<i32>, Vec<u8>) {
+        let own =
+            self.own.iter_mut().filter_map(|(signal, socket)| (!drain(socket).is_empty()).then_some(*signal)).collect();
+        (own, drain(&mut self.standins))
+    }
+}
+
+fn drain(socket: &mut mio::net::UnixStream) -> Vec<u8> {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 256]);
+    while let Ok(n @ 1..) = socket.read(&mut buffer) {
+        bytes.extend_from_slice(&buffer[..n]);
+    }
+    bytes
+}
+
+/// Where the worker binaries are: beside this one.
+fn binaries() -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_path_buf));
+    beside.filter(|folder| folder.join("postlogd").exists()).unwrap_or_else(|| "/usr/lib/posthorn".into())
+}
+
+fn make_spool(spool: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(spool)?;
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(spool.join("jail"))
+}
+
+/// The queue folder belongs to root and the queue's group: `cleanup` and `qmgr` share it, nobody else sees it.
+fn make_queue(spool: &Path, table: &Table) -> io::Result<()> {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let Some(spec) = table.services.iter().find(|spec| spec.program.queue) else { return Ok(()) };
+    let queue = spool.join("queue");
+    fs::DirBuilder::new().recursive(true).mode(0o770).create(&queue)?;
+    if nix::unistd::geteuid().is_root() {
+        chown(&queue, Some(0), spec.account.groups.first().copied())?;
+    }
+    // setgid: what either makes belongs to the group. No sticky bit: each removes what the other made.
+    fs::set_permissions(&queue, fs::Permissions::from_mode(0o2770))
+}
+
+/// One master for a spool: the lock on the pid file is held until the process ends, however it ends.
+fn lock(spool: &Path) -> Result<Flock<File>, StartError> {
+    let path = spool.join(PID_FILE);
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
+    let file = opened.map_err(|error| (EX_CANTCREAT, vec![format!("master: {}: {error}", path.display())]))?;
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, _)| {
+        let mut pid = String::new();
+        // The number is for the message only.
+        let _ = file.read_to_string(&mut pid);
+        (EX_TEMPFAIL, vec![format!("master: the mail system is already running as process {}", pid.trim())])
+    })?;
+    let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    written.map_err(|error| (EX_CANTCREAT, vec![format!("master: {}: {error}", path.display())]))?;
+    Ok(lock)
+}
+
+/// Says which sockets somebody else (the real Postfix or Dovecot, say) holds, all at once and before anything is opened.
+fn check_free(table: &Table) -> Result<(), StartError> {
+    let taken: Vec<String> = (table.services.iter().flat_map(|spec| &spec.listeners))
+        .filter(|listener| crate::listen::in_use(listener))
+        .map(|listener| {
+            format!("master: somebody already listens on {} ({}): stop it first", listener.at, listener.name)
+        })
+        .collect();
+    if taken.is_empty() { Ok(()) } else { Err((EX_TEMPFAIL, taken)) }
+}
