@@ -93,7 +93,8 @@ mod tests {
         let files = Files::in_folder(folder.path());
         let lines = |found: Diagnostics| found.iter().map(|one| shown(one, false, false)).collect::<Vec<_>>();
         let (transport, mailbox) = (lines(transport(&files)), lines(mailbox(&files)));
-        let any = |lines: &[String], parts: &[&str]| lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+        let any =
+            |lines: &[String], parts: &[&str]| lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
         assert!(any(&transport, &["error: ", "main.cf:2:8: biff: "]), "{transport:?}");
         assert!(any(&transport, &["warning: ", "main.cf:3:16: mydestinaton: ", "did you mean \"mydestination\""]));
         assert!(any(&transport, &["error: ", "master.cf: is missing"]));
@@ -106,6 +107,9 @@ mod tests {
         found.error(&Location::new("f", 1, 2), "p", "bad", "mend it");
         let line = shown(found.iter().next().unwrap(), true, true);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!((&value["line"], &value["severity"], &value["mend"]), (&json!(1), &json!("error"), &json!("mend it")));
+        assert_eq!(
+            (&value["line"], &value["severity"], &value["mend"]),
+            (&json!(1), &json!("error"), &json!("mend it"))
+        );
     }
 }

@@ -43,7 +43,13 @@ pub const COMMANDS: [Command; 15] = [
     command("postsuper", 1, queue::POSTSUPER_USAGE, "Delete, hold, release and requeue mail.", queue::postsuper),
     command("postcat", 1, queue::POSTCAT_USAGE, "Show a message in the mail queue.", queue::postcat),
     command("postlog", 1, postlog::USAGE, "Write a line to the mail log.", postlog::run),
-    command("sendmail", 1, sendmail::USAGE, "List the queue (-bp), attempt delivery (-q), rebuild aliases (-bi).", sendmail::run),
+    command(
+        "sendmail",
+        1,
+        sendmail::USAGE,
+        "List the queue (-bp), attempt delivery (-q), rebuild aliases (-bi).",
+        sendmail::run,
+    ),
     command("doveadm", 1, doveadm::USAGE, "Reload and stop the mailbox half; hash passwords.", doveadm::run),
     command("doveconf", 1, doveconf::USAGE, "Show the settings of dovecot.conf.", doveconf::run),
     command("dovecot", 1, dovecot::USAGE, "Start the mailbox half, or show its settings.", dovecot::run),
@@ -86,7 +92,8 @@ mod tests {
 
     #[test]
     fn the_name_decides() {
-        for (argv0, name) in [("/usr/sbin/postconf", "postconf"), ("mailq", "mailq"), ("x", "mailctl"), ("", "mailctl")] {
+        for (argv0, name) in [("/usr/sbin/postconf", "postconf"), ("mailq", "mailq"), ("x", "mailctl"), ("", "mailctl")]
+        {
             assert_eq!(find(argv0).name, name);
         }
     }

@@ -78,8 +78,7 @@ pub fn table(heading: &[&str], rows: &[Vec<String>], terminal: bool) -> String {
     };
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
     let layout = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<String> =
-            cells.zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+        let padded: Vec<String> = cells.zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
         padded.join("  ").trim_end().to_owned()
     };
     let mut text = paint(&layout(&mut heading.iter().copied()), Colour::Bold, terminal) + "\n";

@@ -153,10 +153,8 @@ mod tests {
     fn answers_are_collected_until_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let request = Request::Reload(Some(HalfName::Mailbox));
-        let answers = vec![
-            (Answer::Line("dovecot.conf:3: bad".into()), vec![]),
-            (Answer::End(Err("refused".into())), vec![]),
-        ];
+        let answers =
+            vec![(Answer::Line("dovecot.conf:3: bad".into()), vec![]), (Answer::End(Err("refused".into())), vec![])];
         let thread = master(folder.path(), request.clone(), answers);
         let reply = ask(folder.path(), &request).unwrap();
         assert_eq!((reply.lines, reply.result), (vec!["dovecot.conf:3: bad".to_owned()], Some("refused".to_owned())));

@@ -30,8 +30,30 @@ const HELP: &str = "usage: doveadm [-Dv] [-c <config file>] <command> [<args>]
 
 /// Commands of Dovecot that are not built.
 const NOT_BUILT: [&str; 25] = [
-    "acl", "altmove", "auth", "backup", "batch", "copy", "deduplicate", "dict", "director", "dump", "exec", "expunge",
-    "fetch", "flags", "force-resync", "fs", "import", "index", "instance", "kick", "mailbox", "move", "purge", "quota",
+    "acl",
+    "altmove",
+    "auth",
+    "backup",
+    "batch",
+    "copy",
+    "deduplicate",
+    "dict",
+    "director",
+    "dump",
+    "exec",
+    "expunge",
+    "fetch",
+    "flags",
+    "force-resync",
+    "fs",
+    "import",
+    "index",
+    "instance",
+    "kick",
+    "mailbox",
+    "move",
+    "purge",
+    "quota",
     "search",
 ];
 /// The longest password that is read.

@@ -186,7 +186,9 @@ mod tests {
         std::fs::write(folder.path().join("main.cf"), "myhostname = a.example\n").unwrap();
         let transport = Transport::read(Some(&name)).unwrap();
         assert_eq!((transport.value("config_directory"), transport.value("myhostname")), (name, "a.example".into()));
-        assert!(transport.master(&mut Diagnostics::new()).unwrap_err().ends_with("master.cf: No such file or directory"));
+        assert!(
+            transport.master(&mut Diagnostics::new()).unwrap_err().ends_with("master.cf: No such file or directory")
+        );
     }
 
     #[test]

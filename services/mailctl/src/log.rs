@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn facilities_have_syslog_s_numbers() {
-        for (name, number) in [("mail", Some(2)), ("ftp", Some(11)), ("local7", Some(23)), ("local8", None), ("", None)] {
+        for (name, number) in [("mail", Some(2)), ("ftp", Some(11)), ("local7", Some(23)), ("local8", None), ("", None)]
+        {
             assert_eq!(facility(name), number, "{name}");
         }
     }

@@ -62,7 +62,8 @@ fn act(reporter: &Reporter, mut parsed: Parsed) -> Result<Status, String> {
     }
     let edits = ['e', 'X', '#'].into_iter().find(|letter| parsed.has(*letter));
     let mode = MODES.chars().find(|letter| parsed.has(*letter)).unwrap_or('p');
-    if mode == 'p' && edits.is_none() && !parsed.has('d') && parsed.rest.first().is_some_and(|word| word.contains('=')) {
+    if mode == 'p' && edits.is_none() && !parsed.has('d') && parsed.rest.first().is_some_and(|word| word.contains('='))
+    {
         // As in Postfix, an assignment is an edit.
         parsed.options.push(('e', None));
     }
@@ -70,7 +71,11 @@ fn act(reporter: &Reporter, mut parsed: Parsed) -> Result<Status, String> {
     match mode {
         'a' => SASL_SERVERS.iter().for_each(|name| console::line(name)),
         'l' => LOCKS.iter().for_each(|name| console::line(name)),
-        'm' => TableKind::names().chain(["proxy"]).collect::<std::collections::BTreeSet<_>>().iter().for_each(|name| console::line(name)),
+        'm' => TableKind::names()
+            .chain(["proxy"])
+            .collect::<std::collections::BTreeSet<_>>()
+            .iter()
+            .for_each(|name| console::line(name)),
         'M' | 'F' | 'P' if edits.is_some() => {
             let letter = edits.unwrap_or_default();
             return Ok(reporter.fatal(Status::UNAVAILABLE, &format!("-{mode} with -{letter} is not built yet")));

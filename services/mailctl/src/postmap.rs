@@ -62,7 +62,8 @@ fn run(program: Program, words: &[String]) -> Status {
 /// in between. The first that cannot be built ends it.
 fn build(options: &Options, environment: &Environment) -> Status {
     for table in &options.tables {
-        let one = Options { tables: vec![table.clone()], ..options.clone() };
+        let mut one = options.clone();
+        one.tables = vec![table.clone()];
         let status = command::run(&one, environment, &mut io::empty(), &mut Output);
         if status != 0 {
             return Status(status);
@@ -70,7 +71,8 @@ fn build(options: &Options, environment: &Environment) -> Status {
         if environment.privileged
             && let Err(error) = become_root()
         {
-            return Reporter::new(options.program.name()).fatal(Status::FAILURE, &format!("set effective uid 0: {error}"));
+            return Reporter::new(options.program.name())
+                .fatal(Status::FAILURE, &format!("set effective uid 0: {error}"));
         }
     }
     Status::OK
@@ -123,7 +125,8 @@ struct Accounts;
 impl NameService for Accounts {
     fn passwd_by_name(&self, user: &str) -> io::Result<Option<String>> {
         let line = |user: User| {
-            let (gecos, passwd) = (user.gecos.to_string_lossy().into_owned(), user.passwd.to_string_lossy().into_owned());
+            let (gecos, passwd) =
+                (user.gecos.to_string_lossy().into_owned(), user.passwd.to_string_lossy().into_owned());
             let (home, shell) = (user.dir.display().to_string(), user.shell.display().to_string());
             format!("{}:{passwd}:{}:{}:{gecos}:{home}:{shell}", user.name, user.uid, user.gid)
         };

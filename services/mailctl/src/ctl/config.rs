@@ -87,7 +87,8 @@ impl Snapshot {
         let mut found = Diagnostics::new();
         let transport = files.main_cf.as_ref().map(|path| {
             let main = MainCf::read(&path.to_string_lossy(), Arc::new(ThisHost), &mut found);
-            let master = files.master_cf.as_ref().map(|path| MasterCf::read(&path.to_string_lossy(), &main, &mut found));
+            let master =
+                files.master_cf.as_ref().map(|path| MasterCf::read(&path.to_string_lossy(), &main, &mut found));
             Transport::new(&main, &master.unwrap_or_default())
         });
         let mailbox = match &files.dovecot_conf {

@@ -52,7 +52,12 @@ const SUBCOMMANDS: [Subcommand; 12] = [
     subcommand("services", "", "Show the table of services in effect.", services::services),
     subcommand("check", "", "List everything that is wrong with the configuration.", check::run),
     subcommand("config", "[NAME...]", "Show the configuration in effect, as RON.", config::run),
-    subcommand("queue", "[flush|delete|hold|release|requeue|show] [ID...]", "List or change the mail queue.", queue::run),
+    subcommand(
+        "queue",
+        "[flush|delete|hold|release|requeue|show] [ID...]",
+        "List or change the mail queue.",
+        queue::run,
+    ),
     subcommand("quickstart", "[DIR]", "Make a complete instance in a folder, start it and try it.", quickstart::run),
 ];
 

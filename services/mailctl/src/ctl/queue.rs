@@ -24,7 +24,9 @@ pub fn run(context: &Context, words: &[String]) -> Status {
         "hold" => QueueRequest::Hold,
         "release" => QueueRequest::Release,
         "requeue" => QueueRequest::Requeue,
-        _ => return usage("queue takes flush, delete, hold, release or requeue with queue IDs or all, or show with one"),
+        _ => {
+            return usage("queue takes flush, delete, hold, release or requeue with queue IDs or all, or show with one");
+        }
     };
     let everything = ids.iter().any(|word| word == "all") || (verb == "flush" && ids.is_empty());
     if ids.is_empty() && !everything {
@@ -40,9 +42,8 @@ pub fn run(context: &Context, words: &[String]) -> Status {
     if everything {
         targets = vec![None];
     }
-    let changed = open(context).and_then(|mut queue| {
-        targets.iter().try_fold(0, |sum, id| Ok(sum + queue.act(&act(*id)).map_err(failed)?))
-    });
+    let changed = open(context)
+        .and_then(|mut queue| targets.iter().try_fold(0, |sum, id| Ok(sum + queue.act(&act(*id)).map_err(failed)?)));
     match changed {
         Ok(count) => {
             match context.json {

@@ -154,7 +154,11 @@ mod tests {
 
     #[test]
     fn the_report_counts_and_warns() {
-        let rows = [row("transport", "smtp", &[1, 2], false), row("transport", "qmgr", &[], true), row("common", "log", &[3], false)];
+        let rows = [
+            row("transport", "smtp", &[1, 2], false),
+            row("transport", "qmgr", &[], true),
+            row("common", "log", &[3], false),
+        ];
         assert_eq!(
             report(Some(7), &rows, false),
             "the mail system is running: PID: 7\ntransport: 2 services, 2 processes\n\

@@ -103,7 +103,8 @@ pub fn asctime(seconds: u64) -> String {
 /// ```
 pub fn external(address: &str) -> Cow<'_, str> {
     let (local, domain) = address.rsplit_once('@').map_or((address, None), |(local, domain)| (local, Some(domain)));
-    let atom = |part: &str| !part.is_empty() && !part.chars().any(|c| c.is_ascii_control() || " \"(),:;<>@[\\]".contains(c));
+    let atom =
+        |part: &str| !part.is_empty() && !part.chars().any(|c| c.is_ascii_control() || " \"(),:;<>@[\\]".contains(c));
     let printed = printable(address);
     if local.split('.').all(atom) || local.is_empty() {
         return if printed == address { address.into() } else { printed.into() };

@@ -124,7 +124,8 @@ fn header_end(content: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    const CONTENT: &[u8] = b"Received: by mail.example.test (Postfix, from userid 0)\n\tid 69C4463; now\nSubject: hi\n\nbody\n";
+    const CONTENT: &[u8] =
+        b"Received: by mail.example.test (Postfix, from userid 0)\n\tid 69C4463; now\nSubject: hi\n\nbody\n";
 
     fn shown(envelope: bool, header: bool, body: bool) -> String {
         let message = Listed {
@@ -160,7 +161,8 @@ mod tests {
 
     #[test]
     fn headers_end_where_postfix_ends_them() {
-        for (content, end) in [("a: b\n\nc: d\n", 5), ("a: b\nno field\n", 5), ("no field\n", 0), ("", 0), ("a : b", 5)] {
+        for (content, end) in [("a: b\n\nc: d\n", 5), ("a: b\nno field\n", 5), ("no field\n", 0), ("", 0), ("a : b", 5)]
+        {
             assert_eq!(header_end(content.as_bytes()), end, "{content:?}");
         }
     }

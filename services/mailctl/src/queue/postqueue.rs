@@ -43,9 +43,8 @@ pub fn flush() -> Status {
 /// `postqueue`. Whatever ends it early, the exit status is `EX_UNAVAILABLE`, as the real one's is.
 pub fn run(words: &[String]) -> Status {
     let mut reporter = Reporter::new("postqueue");
-    let usage = |reporter: &Reporter, mistake| {
-        reporter.usage(Status::UNAVAILABLE, mistake, &format!("postqueue {USAGE}"))
-    };
+    let usage =
+        |reporter: &Reporter, mistake| reporter.usage(Status::UNAVAILABLE, mistake, &format!("postqueue {USAGE}"));
     let parsed = match options::parse("c:fi:jps:v", words) {
         Ok(parsed) => parsed,
         Err(mistake) => return usage(&reporter, Some(&mistake)),
@@ -116,7 +115,9 @@ fn connect(error: &io::Error) -> String {
 
 fn flush_failed(failure: Failure) -> String {
     match failure {
-        Failure::System(error) if control::is_down(&error) => "Cannot flush mail queue - mail system is down".to_owned(),
+        Failure::System(error) if control::is_down(&error) => {
+            "Cannot flush mail queue - mail system is down".to_owned()
+        }
         Failure::System(error) => format!("Cannot flush mail queue - {}", reason(&error)),
         Failure::Refused(reason) => reason,
     }
@@ -128,7 +129,8 @@ fn flush_site(instance: &Instance, site: &str) -> Result<Status, String> {
         return Err(format!("Cannot flush mail queue - invalid destination: \"{}\"", cut(site)));
     }
     let mut queue = Queue::visit(&instance.spool).map_err(flush_failed)?;
-    let is_there = |address: &str| address.rsplit_once('@').is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(site));
+    let is_there =
+        |address: &str| address.rsplit_once('@').is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(site));
     for message in queue.list().map_err(flush_failed)? {
         if message.recipients.iter().any(|(recipient, _)| is_there(recipient)) {
             queue.act(&QueueRequest::FlushOne(message.queue_id)).map_err(flush_failed)?;

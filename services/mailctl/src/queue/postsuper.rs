@@ -134,7 +134,8 @@ fn one(queue: &mut Queue, reporter: &Reporter, verb: &Verb, name: &str, queues: 
         return Ok(0);
     }
     let Ok(id) = name.parse::<QueueId>() else { return Ok(0) };
-    if !queues.is_empty() && !queue.list()?.iter().any(|message| message.queue_id == id && queues.contains(&message.queue))
+    if !queues.is_empty()
+        && !queue.list()?.iter().any(|message| message.queue_id == id && queues.contains(&message.queue))
     {
         return Ok(0);
     }
