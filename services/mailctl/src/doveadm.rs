@@ -188,7 +188,7 @@ fn password(words: &[String]) -> Status {
             console::line(&line);
             Status::OK
         }
-        Err(problem) => fatal(Status::DOVECOT_FATAL, &problem),
+        Err(problem) => fatal(Status::TEMPORARY, &problem),
     }
 }
 

@@ -6,8 +6,9 @@
 use std::net::IpAddr;
 
 use ipc_config::diagnostic::{Diagnostics, Severity};
+use ipc_config::dovecot::check;
 use ipc_config::dovecot::doveconf::{Header, What, complaint, print, print_one};
-use ipc_config::dovecot::files::{Accounts, Files, Machine};
+use ipc_config::dovecot::files::Machine;
 use ipc_config::dovecot::settings::{Connection, DovecotConf};
 use ipc_config::dovecot::table::Scope;
 
@@ -47,49 +48,49 @@ pub fn whole(what: What, file: Option<&str>) -> Status {
     show(&parsed).unwrap_or_else(|status| status)
 }
 
-/// Reads and checks a configuration; what is wrong with it has been said when it is refused.
+/// Reads and checks a configuration. What it warns of is what Dovecot warns of: the rest is for `mailctl check`.
+///
+/// # Errors
+/// Why it is refused has been said.
 pub fn load(file: Option<&str>) -> Result<DovecotConf, Status> {
     let path = dovecot_conf(file);
-    let loaded = DovecotConf::load(&path, &Machine as &dyn Files, &Machine as &dyn Accounts);
-    let (conf, found) =
-        loaded.map_err(|error| fatal(&format!("open({}) failed: {}", path.display(), reason(&error))))?;
-    complain(&found)?;
-    Ok(conf)
-}
-
-fn complain(found: &Diagnostics) -> Result<(), Status> {
-    for finding in found.iter().filter(|finding| finding.severity != Severity::Note) {
-        console::complain(&complaint(finding));
+    let (conf, found) = DovecotConf::read(&path, &Machine)
+        .map_err(|error| fatal(&format!("open({}) failed: {}", path.display(), reason(&error))))?;
+    let mut all = Diagnostics::new();
+    found.iter().filter(|finding| finding.severity == Severity::Warning).for_each(|finding| all.push(finding.clone()));
+    if found.is_fatal() {
+        all = found;
+    } else {
+        let mut errors = Diagnostics::new();
+        check::check(&conf, &Machine, &mut errors);
+        errors.iter().filter(|one| one.severity == Severity::Error).for_each(|one| all.push(one.clone()));
     }
-    if found.is_fatal() { Err(Status::DOVECOT_FATAL) } else { Ok(()) }
+    all.iter().filter(|finding| finding.severity != Severity::Note).for_each(|one| console::complain(&complaint(one)));
+    if all.is_fatal() { Err(Status::DOVECOT_FATAL) } else { Ok(conf) }
 }
 
 fn show(parsed: &Parsed) -> Result<Status, Status> {
+    let file = parsed.value('c');
     let what = if parsed.has('n') { What::Changed } else { What::All };
-    let path = dovecot_conf(parsed.value('c'));
-    let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
-    let (system, version) = (system(), version());
-    let header = Header { program: &version, system: &system, hostname: &host };
-    if parsed.rest.is_empty() {
-        if parsed.has('f') {
-            return Err(fatal("-f is built for named settings only"));
-        }
-        let loaded = DovecotConf::load(&path, &Machine, &Machine);
-        let (conf, found) = loaded.map_err(|error| {
-            console::line(&format!("# {version}: {}", path.display()));
-            fatal(&format!("open({}) failed: {}", path.display(), reason(&error)))
-        })?;
-        if let Err(status) = complain(&found) {
-            console::line(&format!("# {version}: {}", path.display()));
-            return Err(status);
-        }
-        let conf = if parsed.has('d') { defaults()? } else { conf };
-        console::print(&print(&conf, what, &header, parsed.has('P')));
-        return Ok(Status::OK);
+    let conf = || if parsed.has('d') { defaults() } else { load(file) };
+    if !parsed.rest.is_empty() {
+        return named(parsed, &conf()?, what);
     }
-    let conf = if parsed.has('d') { defaults()? } else { load(parsed.value('c'))? };
-    let filters: Vec<&str> =
-        parsed.options.iter().filter(|(letter, _)| *letter == 'f').filter_map(|(_, value)| value.as_deref()).collect();
+    if parsed.has('f') {
+        return Err(fatal("-f is built for named settings only"));
+    }
+    let (version, system) = (version(), system());
+    let conf = conf().inspect_err(|_| console::line(&format!("# {version}: {}", dovecot_conf(file).display())))?;
+    let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    let header = Header { program: &version, system: &system, hostname: &host };
+    console::print(&print(&conf, what, &header, parsed.has('P')));
+    Ok(Status::OK)
+}
+
+/// Prints single settings or blocks.
+fn named(parsed: &Parsed, conf: &DovecotConf, what: What) -> Result<Status, Status> {
+    let filters = parsed.options.iter().filter(|(letter, _)| *letter == 'f');
+    let filters: Vec<&str> = filters.filter_map(|(_, value)| value.as_deref()).collect();
     let connection = connection(&filters).map_err(|problem| fatal(&problem))?;
     for name in &parsed.rest {
         let line = match (filters.is_empty(), Scope::Root.find(name)) {
@@ -97,7 +98,7 @@ fn show(parsed: &Parsed) -> Result<Status, Status> {
                 let value = conf.for_connection(&connection).get(name);
                 if parsed.has('h') { format!("{value}\n") } else { format!("{name} = {value}\n") }
             }
-            _ => print_one(&conf, name, what, parsed.has('h')),
+            _ => print_one(conf, name, what, parsed.has('h')),
         };
         console::print(&line);
     }

@@ -12,7 +12,8 @@ use crate::log::Reporter;
 use crate::status::Status;
 use crate::{doveadm, doveconf, options};
 
-pub const USAGE: &str = "[-F] [-c <config file>] [-p] [-n] [-a] [--help] [--version]";
+pub const USAGE: &str = "[-F] [-c <config file>] [-p] [-n] [-a] [--help] [--version]\n       \
+    [--build-options] [reload] [stop]";
 
 /// Runs it.
 pub fn run(words: &[String]) -> Status {

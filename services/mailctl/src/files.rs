@@ -8,12 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ipc_config::diagnostic::{Diagnostics, Location};
+use ipc_config::diagnostic::{Diagnostics, Location, Severity};
 use ipc_config::postfix::main_cf::{MainCf, Setting};
 use ipc_config::postfix::master_cf::MasterCf;
 use ipc_config::postfix::system::ThisHost;
 
 use crate::console::reason;
+use crate::log::Reporter;
 
 /// The folder of an instance unless one is named.
 const FOLDER: &str = "/etc/posthorn";
@@ -66,8 +67,18 @@ impl Transport {
     /// Reads `main.cf` in the folder that `-c`, the environment or the default names.
     ///
     /// # Errors
-    /// What Postfix's commands say after `fatal:` when there is no such file.
-    pub fn read(given: Option<&str>) -> Result<Transport, String> {
+    /// What Postfix's commands say after `fatal:` when there is no such file or it cannot be understood.
+    pub fn read(given: Option<&str>, reporter: &Reporter) -> Result<Transport, String> {
+        let transport = Transport::open(given)?;
+        tell(&transport.found, reporter)?;
+        Ok(transport)
+    }
+
+    /// The same without a word about what is wrong in the file.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn open(given: Option<&str>) -> Result<Transport, String> {
         let folder = transport_folder(given);
         let path = folder.join("main.cf");
         std::fs::File::open(&path).map_err(|error| format!("open {}: {}", path.display(), reason(&error)))?;
@@ -95,6 +106,25 @@ impl Transport {
     pub fn value(&self, name: &str) -> String {
         self.main.expanded(name).unwrap_or_default().text
     }
+}
+
+/// Says what reading a file found, in Postfix's words.
+///
+/// # Errors
+/// The first finding that ends a command.
+pub fn tell(found: &Diagnostics, reporter: &Reporter) -> Result<(), String> {
+    for finding in found {
+        let text = match finding.line {
+            0 => format!("{}: {}", finding.file, finding.problem),
+            line => format!("{}, line {line}: {}", finding.file, finding.problem),
+        };
+        match finding.severity {
+            Severity::Error => return Err(text),
+            Severity::Warning => reporter.warning(&text),
+            Severity::Note => {}
+        }
+    }
+    Ok(())
 }
 
 /// A setting of the command line.
@@ -181,10 +211,10 @@ mod tests {
     fn main_cf_knows_its_folder() {
         let folder = tempfile::tempdir().unwrap();
         let name = folder.path().to_string_lossy().into_owned();
-        let missing = Transport::read(Some(&name)).err();
+        let missing = Transport::open(Some(&name)).err();
         assert_eq!(missing, Some(format!("open {name}/main.cf: No such file or directory")));
         std::fs::write(folder.path().join("main.cf"), "myhostname = a.example\n").unwrap();
-        let transport = Transport::read(Some(&name)).unwrap();
+        let transport = Transport::open(Some(&name)).unwrap();
         assert_eq!((transport.value("config_directory"), transport.value("myhostname")), (name, "a.example".into()));
         assert!(
             transport.master(&mut Diagnostics::new()).unwrap_err().ends_with("master.cf: No such file or directory")

@@ -177,7 +177,7 @@ mod tests {
         let file = folder.path().join("log");
         let conf = format!("maillog_file = {}\nsyslog_name = ours\n", file.display());
         std::fs::write(folder.path().join("main.cf"), conf).unwrap();
-        let transport = Transport::read(Some(&folder.path().to_string_lossy())).unwrap();
+        let transport = Transport::open(Some(&folder.path().to_string_lossy())).unwrap();
         let log = Log::new("postfix-script", Some(&transport));
         log.quiet(Severity::Info, "refreshing");
         log.tagged("own").quiet(Severity::Warning, "a\nb");

@@ -3,12 +3,12 @@
 //! Not built, and refused by name: the client's SASL types (`-A`), bounce templates (`-b`, `-t`), facts of a TLS library
 //! (`-T`), and edits of `master.cf` (`-M`, `-F`, `-P` with `-e`, `-X`, `-#`).
 
-use ipc_config::diagnostic::{Diagnostics, Severity};
+use ipc_config::diagnostic::Diagnostics;
 use ipc_config::postfix::postconf::{self, Classes, Report, edit};
 use store_tables::TableKind;
 
 use crate::console::{self, reason};
-use crate::files::{self, Transport, setting};
+use crate::files::{self, Transport, setting, tell};
 use crate::log::Reporter;
 use crate::options::{self, Parsed};
 use crate::status::Status;
@@ -121,7 +121,15 @@ fn show(reporter: &Reporter, parsed: &Parsed, mode: char) -> Result<Status, Stri
             .ok_or_else(|| format!("invalid parameter override: {text}: missing '=' after attribute name"))?;
         overrides.push(setting(name.trim(), value.trim()));
     }
-    let mut transport = read(reporter, parsed)?;
+    let mut transport = Transport::open(parsed.value('c'))?;
+    if !parsed.has('d') {
+        tell(&transport.found, reporter)?;
+    }
+    if !parsed.has('n') {
+        // What this process is called, for `process_name` and `process_id`.
+        overrides.push(setting("process_name", "postconf"));
+        overrides.push(setting("process_id", &std::process::id().to_string()));
+    }
     transport.main = transport.main.with_overrides(&overrides);
     let mut found = Diagnostics::new();
     let master = transport.master(&mut found);
@@ -141,7 +149,7 @@ fn show(reporter: &Reporter, parsed: &Parsed, mode: char) -> Result<Status, Stri
         postconf::parameters(&transport.main, master.as_ref().ok(), options, classes(parsed)?, &names)
     } else {
         let master = master?;
-        tell(reporter, &found)?;
+        tell(&found, reporter)?;
         match mode {
             'M' => postconf::services(&transport.main, &master, options, &names),
             'F' => postconf::fields(&transport.main, &master, options, &names),
@@ -178,35 +186,13 @@ fn classes(parsed: &Parsed) -> Result<Classes, String> {
     Ok(classes)
 }
 
-fn read(reporter: &Reporter, parsed: &Parsed) -> Result<Transport, String> {
-    let transport = Transport::read(parsed.value('c'))?;
-    tell(reporter, &transport.found)?;
-    Ok(transport)
-}
-
-/// What reading a file found, in Postfix's words; the first error ends the command.
-fn tell(reporter: &Reporter, found: &Diagnostics) -> Result<(), String> {
-    for finding in found {
-        let text = match finding.line {
-            0 => format!("{}: {}", finding.file, finding.problem),
-            line => format!("{}, line {line}: {}", finding.file, finding.problem),
-        };
-        match finding.severity {
-            Severity::Error => return Err(text),
-            Severity::Warning => reporter.warning(&text),
-            Severity::Note => {}
-        }
-    }
-    Ok(())
-}
-
 /// Edits `main.cf`.
 fn change(reporter: &Reporter, parsed: &Parsed) -> Result<Status, String> {
     let arguments: Vec<&str> = parsed.rest.iter().map(String::as_str).collect();
     if arguments.is_empty() {
         return Err(if parsed.has('e') { "-e requires name=value argument" } else { "missing service argument" }.into());
     }
-    let transport = Transport::read(parsed.value('c'))?;
+    let transport = Transport::open(parsed.value('c'))?;
     let path = transport.folder.join("main.cf");
     let name = path.display().to_string();
     let text = std::fs::read_to_string(&path).map_err(|error| format!("open {name}: {}", reason(&error)))?;

@@ -27,7 +27,7 @@ const RUNNING: &str = "the Postfix mail system is already running";
 
 /// The log of what is done to the transport half, as Postfix's `postfix-script` keeps it.
 pub fn script_log(folder: Option<&str>) -> Log {
-    Log::new("postfix-script", Transport::read(folder).ok().as_ref())
+    Log::new("postfix-script", Transport::open(folder).ok().as_ref())
 }
 
 /// Runs it.
@@ -38,7 +38,7 @@ pub fn run(words: &[String]) -> Status {
         Err(mistake) => return reporter.usage(Status::FAILURE, Some(&mistake), &format!("postfix {USAGE}")),
     };
     let folder = given_folder(parsed.value('c'));
-    if let Err(problem) = Transport::read(folder.as_deref()) {
+    if let Err(problem) = Transport::read(folder.as_deref(), &reporter) {
         return reporter.fatal(Status::FAILURE, &problem);
     }
     let postfix = Postfix { instance: Instance::new(folder.as_deref()), log: script_log(folder.as_deref()) };

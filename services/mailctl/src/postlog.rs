@@ -22,7 +22,7 @@ pub fn run(words: &[String]) -> Status {
     let Some(severity) = severity(name) else {
         return reporter.fatal(Status::FAILURE, &format!("unknown priority: \"{name}\""));
     };
-    let transport = match Transport::read(parsed.value('c')) {
+    let transport = match Transport::open(parsed.value('c')) {
         Ok(transport) => transport,
         Err(problem) => return reporter.fatal(Status::FAILURE, &problem),
     };

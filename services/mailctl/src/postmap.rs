@@ -28,9 +28,9 @@ pub fn postalias(words: &[String]) -> Status {
 pub fn newaliases(words: &[String]) -> Status {
     let reporter = Reporter::new("newaliases");
     if !words.is_empty() {
-        return reporter.usage(Status::USAGE, None, "newaliases");
+        return reporter.fatal(Status::TEMPORARY, "alias initialization mode requires no recipient");
     }
-    match Transport::read(None) {
+    match Transport::read(None, &reporter) {
         Ok(transport) => {
             let tables = transport.value("alias_database");
             let tables = tables.split([',', ' ', '\t', '\r', '\n']).filter(|table| !table.is_empty()).collect();
@@ -48,9 +48,10 @@ fn run(program: Program, words: &[String]) -> Status {
             return Status::FAILURE;
         }
     };
-    let transport = match Transport::read(options.config_dir.as_deref()) {
+    let reporter = Reporter::new(program.name());
+    let transport = match Transport::read(options.config_dir.as_deref(), &reporter) {
         Ok(transport) => transport,
-        Err(problem) => return Reporter::new(program.name()).fatal(Status::FAILURE, &problem),
+        Err(problem) => return reporter.fatal(Status::FAILURE, &problem),
     };
     match options.action {
         Action::Build => build(&options, &environment(&transport)),

@@ -25,7 +25,9 @@ pub fn run(context: &Context, words: &[String]) -> Status {
         "release" => QueueRequest::Release,
         "requeue" => QueueRequest::Requeue,
         _ => {
-            return usage("queue takes flush, delete, hold, release or requeue with queue IDs or all, or show with one");
+            return usage(
+                "queue takes flush, delete, hold, release or requeue with queue IDs or all, or show with one",
+            );
         }
     };
     let everything = ids.iter().any(|word| word == "all") || (verb == "flush" && ids.is_empty());

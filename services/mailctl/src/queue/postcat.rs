@@ -41,7 +41,7 @@ pub fn run(words: &[String]) -> Status {
     if !parsed.has('q') || parsed.rest.is_empty() {
         return reporter.fatal(Status::UNAVAILABLE, "only messages in the queue are shown: give -q and queue IDs");
     }
-    if let Err(problem) = Transport::read(parsed.value('c')) {
+    if let Err(problem) = Transport::read(parsed.value('c'), &reporter) {
         return reporter.fatal(Status::FAILURE, &problem);
     }
     let parts = Parts { envelope: parsed.has('e'), header: parsed.has('h'), body: parsed.has('b') };

@@ -63,7 +63,7 @@ pub fn run(words: &[String]) -> Status {
     let (Some(action), None, true) = (actions.next(), actions.next(), parsed.rest.is_empty()) else {
         return usage(&reporter, None);
     };
-    let transport = match Transport::read(parsed.value('c')) {
+    let transport = match Transport::read(parsed.value('c'), &reporter) {
         Ok(transport) => transport,
         Err(problem) => return reporter.fatal(Status::UNAVAILABLE, &problem),
     };

@@ -51,7 +51,7 @@ pub fn run(words: &[String]) -> Status {
         Ok(parsed) => parsed,
         Err(mistake) => return reporter.usage(Status::FAILURE, Some(&mistake), &format!("postsuper {USAGE}")),
     };
-    let transport = match Transport::read(parsed.value('c')) {
+    let transport = match Transport::read(parsed.value('c'), &reporter) {
         Ok(transport) => transport,
         Err(problem) => return reporter.fatal(Status::FAILURE, &problem),
     };
