@@ -514,7 +514,9 @@ impl Supervisor {
         };
         process.links.insert(hub, hub_pid);
         let program = self.program_of(pid).map_or("?", |program| program.name).to_string();
-        let client = Peer::Client { program, pid: pid as u32 };
+        let service = self.policy.service_of(pid).and_then(|id| self.services.get(&id));
+        let uid = service.map_or(u32::MAX, |service| service.spec.account.uid);
+        let client = Peer::Client { program, pid: pid as u32, uid };
         self.order(hub_pid, &ToWorker::Peer { peer: client }, vec![answers.into()]);
         self.order(pid, &ToWorker::Peer { peer: Peer::Hub(hub) }, vec![asks.into()]);
     }
@@ -622,7 +624,7 @@ impl Supervisor {
         let (asks, answers) = UnixStream::pair().map_err(|error| error.to_string())?;
         self.order(
             hub_pid,
-            &ToWorker::Peer { peer: Peer::Client { program: "mailctl".into(), pid } },
+            &ToWorker::Peer { peer: Peer::Client { program: "mailctl".into(), pid, uid: 0 } },
             vec![answers.into()],
         );
         Ok(asks.into())

@@ -15,12 +15,35 @@ use crate::part::{Kind, Part, Structure};
 
 /// The character set of text that names none.
 const DEFAULT_CHARSET: &[u8] = b"\"charset\" \"us-ascii\"";
-/// What a multipart without parts is said to hold, because the grammar wants one.
-const EMPTY_PART: &[u8] = b"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0";
+/// Plain text, up to its sizes.
+const PLAIN: &[u8] = b"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\"";
 
 /// Appends the value of `BODY`, or with `extended` that of `BODYSTRUCTURE`, its parentheses included.
 pub fn write(structure: &Structure, extended: bool, out: &mut Vec<u8>) {
-    write_part(structure, structure.root(), extended, out);
+    let root = structure.root();
+    if is_plain(root) {
+        let size = root.body_size();
+        out.extend(PLAIN);
+        out.extend(format!(" {} {}", size.wire, size.lines).bytes());
+        out.extend(if extended { &b" NIL NIL NIL NIL)"[..] } else { b")" });
+    } else {
+        write_part(structure, root, extended, out);
+    }
+}
+
+/// Whether the message is 7-bit plain text and says nothing else of its content. Dovecot remembers no more of such a
+/// message, so that from its second answer on the names are in lower case, however they are written in the message.
+fn is_plain(root: &Part) -> bool {
+    let Content { media_type, parameters, transfer_encoding, .. } = &root.content;
+    let others = Content { media_type: None, parameters: Vec::new(), transfer_encoding: None, ..root.content.clone() };
+    root.kind == Kind::Text
+        && media_type.as_ref().is_none_or(|media_type| media_type.sub.eq_ignore_ascii_case(b"plain"))
+        && transfer_encoding.as_ref().is_none_or(|encoding| encoding.eq_ignore_ascii_case(b"7bit"))
+        && parameters.iter().all(|parameter| {
+            parameter.name.eq_ignore_ascii_case(b"charset") && parameter.value.eq_ignore_ascii_case(b"us-ascii")
+        })
+        && parameters.len() <= 1
+        && Content { disposition_parameters: Vec::new(), ..others } == Content::default()
 }
 
 /// Nesting is bounded by [`crate::limits::DEPTH`].
@@ -39,8 +62,9 @@ fn write_multipart(structure: &Structure, part: &Part, extended: bool, out: &mut
         write_part(structure, child, extended, out);
     }
     if part.children.is_empty() {
-        out.extend(EMPTY_PART);
-        out.extend(if extended { &b" NIL NIL NIL NIL)"[..] } else { b")" });
+        // The grammar wants a part.
+        out.extend(PLAIN);
+        out.extend(if extended { &b" 0 0 NIL NIL NIL NIL)"[..] } else { b" 0 0)" });
     }
     out.push(b' ');
     append_string(out, part.content.media_type.as_ref().map_or(b"", |media_type| &media_type.sub));

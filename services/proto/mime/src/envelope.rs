@@ -2,9 +2,10 @@
 
 use crate::address::{Address, parse_addresses};
 use crate::content::text;
-use crate::field::{Field, fields};
+use crate::field::{Field, fields, is_blank};
 use crate::imap_string::{append_for_humans, append_nstring, append_unfolded};
 use crate::limits;
+use std::borrow::Cow;
 
 /// The fields that an envelope is made of, in its order.
 pub const FIELDS: [&str; 10] =
@@ -41,8 +42,8 @@ impl Envelope {
     pub fn parse(header: &[u8]) -> Self {
         let mut envelope = Self::default();
         for field in fields(header) {
-            let kept = field.value.len().min(limits::FIELD);
-            envelope.add(&Field { value: &field.value[..kept], ..field });
+            let value = without_last_line_ends(&field.value[..field.value.len().min(limits::FIELD)]);
+            envelope.add(&Field { value: &value, ..field });
         }
         envelope
     }
@@ -94,6 +95,17 @@ impl Envelope {
             append_unfolded(out, text.as_deref());
         }
     }
+}
+
+/// A value without the line ends after its last visible character; blanks stay. Dovecot reads the outermost header, and
+/// no other, in this way.
+fn without_last_line_ends(value: &[u8]) -> Cow<'_, [u8]> {
+    let visible = value.iter().rposition(|byte| !b" \t\r\n".contains(byte)).map_or(0, |last| last + 1);
+    let (text, tail) = value.split_at(visible);
+    if !tail.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        return Cow::Borrowed(value);
+    }
+    Cow::Owned(text.iter().chain(tail.iter().filter(|byte| is_blank(**byte))).copied().collect())
 }
 
 fn write_addresses(out: &mut Vec<u8>, addresses: &[Address]) {

@@ -112,8 +112,7 @@ impl<'a> Lexer<'a> {
             match byte {
                 b'(' => depth += 1,
                 b')' => depth -= 1,
-                b'\\' | b'\n' => kept = text.len(),
-                _ => {}
+                _ => kept = self.kept(byte, text.len()).unwrap_or(kept),
             }
             if depth == 0 {
                 self.advance();
@@ -127,6 +126,17 @@ impl<'a> Lexer<'a> {
         text.truncate(kept);
         self.comment = text;
         Err(Malformed)
+    }
+
+    /// Of a quoted text that is never closed, the part before this byte stays, if it is one that quoting changes: the
+    /// length of that part, after `length` bytes.
+    fn kept(&self, byte: u8, length: usize) -> Option<usize> {
+        match byte {
+            b'\\' if !matches!(self.rest.get(1), None | Some(b'\r' | b'\n' | 0)) => Some(length),
+            b'\n' => Some(length),
+            0 => Some(length + NUL_REPLACEMENT.len()),
+            _ => None,
+        }
     }
 
     /// Takes one byte of a quoted text: a backslash quotes the next byte, line ends go, a NUL is replaced.
@@ -188,14 +198,19 @@ impl<'a> Lexer<'a> {
     pub fn quoted_string(&mut self, out: &mut Vec<u8>) -> More {
         self.advance();
         let mut text = Vec::new();
+        let mut kept = 0;
         while let Some(byte) = self.peek() {
             if byte == b'"' {
                 self.advance();
                 out.append(&mut text);
                 return self.skip_white_space();
             }
-            self.quoted_byte(byte, &mut text, false)?;
+            kept = self.kept(byte, text.len()).unwrap_or(kept);
+            if self.quoted_byte(byte, &mut text, false).is_err() {
+                break;
+            }
         }
+        out.extend_from_slice(&text[..kept]);
         Err(Malformed)
     }
 

@@ -32,13 +32,17 @@ struct Piece {
 pub(crate) fn parameters(lexer: &mut Lexer<'_>) -> Vec<Parameter> {
     let mut whole = Vec::new();
     let mut pieces: Vec<Piece> = Vec::new();
+    let mut number = 0;
     while lexer.peek().is_some() && whole.len() + pieces.len() < limits::PARAMETERS {
         let Ok(parameter) = parameter(lexer) else {
             lexer.advance();
             continue;
         };
         match split_name(&parameter.name) {
-            Some((name, number, encoded)) => {
+            Some((name, own_number, encoded)) => {
+                // Without a number of its own a piece has that of the piece before it. This is Dovecot's doing, and
+                // nobody else's; it shows only where parameters with and without numbers are mixed.
+                number = own_number.unwrap_or(number);
                 pieces.push(Piece { name: name.to_vec(), number, encoded, value: parameter.value });
             }
             None => whole.push(parameter),
@@ -69,6 +73,7 @@ fn parameter(lexer: &mut Lexer<'_>) -> Result<Parameter, Malformed> {
                     value.push(byte);
                     lexer.advance();
                 }
+                value.truncate(memchr::memchr(0, &value).unwrap_or(value.len()));
             }
             _ => drop(lexer.token(&mut value)?),
         }
@@ -76,8 +81,8 @@ fn parameter(lexer: &mut Lexer<'_>) -> Result<Parameter, Malformed> {
     Ok(Parameter { name, value })
 }
 
-/// Splits `name*2*`: the name, the number, and whether the value is encoded.
-fn split_name(name: &[u8]) -> Option<(&[u8], u32, bool)> {
+/// Splits `name*2*`: the name, the number if there is one, and whether the value is encoded.
+fn split_name(name: &[u8]) -> Option<(&[u8], Option<u32>, bool)> {
     let star = name.iter().position(|byte| *byte == b'*')?;
     let (base, suffix) = name.split_at(star);
     let digits = suffix[1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -85,8 +90,9 @@ fn split_name(name: &[u8]) -> Option<(&[u8], u32, bool)> {
         .iter()
         .fold(0u32, |number, digit| number.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')));
     match (&suffix[1 + digits..], suffix.len()) {
-        (b"", 1) | (b"*", _) => Some((base, number, true)),
-        (b"", _) => Some((base, number, false)),
+        (b"", 1) => Some((base, None, true)),
+        (b"*", _) => Some((base, Some(number), true)),
+        (b"", _) => Some((base, Some(number), false)),
         _ => None,
     }
 }

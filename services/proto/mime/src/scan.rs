@@ -63,6 +63,8 @@ struct Header {
     /// The field that may still be continued.
     field: Vec<u8>,
     any_line: bool,
+    /// Its blank line was read. The header ends with the next line, because a boundary there takes the blank line away.
+    ended: bool,
     is_mime: bool,
     kind: Option<Kind>,
     boundary: Option<Vec<u8>>,
@@ -155,13 +157,17 @@ impl Scanner {
         self.here.stored += length;
         self.here.wire += length + u64::from(ended && !crlf);
         self.here.lines += u64::from(ended);
-        match self.state {
-            State::Header => self.header_line(line, start),
-            State::Body => self.body_line(line, start),
-        }
+        self.line_in_state(line, start);
         if ended {
             let line_end = Position { stored: if crlf { 2 } else { 1 }, wire: 2, lines: 1 };
             self.before_line_end = self.here - line_end;
+        }
+    }
+
+    fn line_in_state(&mut self, line: &[u8], start: Position) {
+        match self.state {
+            State::Header => self.header_line(line, start),
+            State::Body => self.body_line(line, start),
         }
     }
 
@@ -209,7 +215,7 @@ impl Scanner {
     }
 
     fn header_line(&mut self, line: &[u8], start: Position) {
-        let blank = is_blank_line(line);
+        let blank = is_blank_line(line) && !self.header.ended;
         if blank {
             self.end_field();
             self.open_multipart();
@@ -217,9 +223,14 @@ impl Scanner {
         if let Some(found) = self.boundary(line).filter(|found| self.boundaries[*found].part != self.current) {
             return self.boundary_in_header(line, found, start);
         }
+        if self.header.ended {
+            self.end_header(start);
+            return self.line_in_state(line, start);
+        }
         self.header.any_line = true;
+        self.header.ended = blank;
         if blank {
-            return self.end_header(self.here);
+            return;
         }
         if !line.first().copied().is_some_and(is_blank) || self.header.field.is_empty() {
             self.end_field();
@@ -400,12 +411,12 @@ mod tests {
     fn multiparts() {
         assert_eq!(
             shown(MIXED.as_bytes()),
-            ["0 multipart 43/45/2 66/78/12", "1 text 1/2/1 3/3/0", "1 other 23/25/2 4/5/1"]
+            ["0 multipart 43/45/2 65/76/11", "1 text 1/2/1 3/3/0", "1 other 23/25/2 4/5/1"]
         );
         let crlf = MIXED.replace('\n', "\r\n");
         assert_eq!(
             shown(crlf.as_bytes()),
-            ["0 multipart 45/45/2 78/78/12", "1 text 2/2/1 3/3/0", "1 other 25/25/2 5/5/1"]
+            ["0 multipart 45/45/2 76/76/11", "1 text 2/2/1 3/3/0", "1 other 25/25/2 5/5/1"]
         );
     }
 

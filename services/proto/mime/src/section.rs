@@ -59,7 +59,7 @@ impl Extent {
 
 impl Section {
     /// Where the section is; an empty extent if the message has no such part. For `HeaderFields` and `HeaderFieldsNot`
-    /// it is the header in which [`select_fields`] chooses.
+    /// it is the header in which [`select_fields`] or [`reject_fields`] chooses.
     #[must_use]
     pub fn locate(&self, structure: &Structure) -> Extent {
         let Some(part) = self.part(structure) else { return Extent::default() };
@@ -84,34 +84,31 @@ impl Section {
     }
 }
 
-/// The part at a path of numbers, counted from 1. A part that is not a multipart has one part, itself; a path goes
-/// through a `message/rfc822` into the message.
+/// The part at a path of numbers, counted from 1. What is not a multipart has one part, itself; a path goes through a
+/// `message/rfc822` into the message.
 #[must_use]
 pub fn find<'a>(structure: &'a Structure, path: &[u32]) -> Option<&'a Part> {
     let mut part = structure.root();
     for (at, number) in path.iter().enumerate() {
-        if at > 0 && part.kind == Kind::Message {
-            part = structure.children(part).next()?;
-        } else if at > 0 && !matches!(part.kind, Kind::Multipart { .. }) {
-            return None;
-        }
+        let goes_on = at + 1 < path.len();
         if let Kind::Multipart { .. } = part.kind {
             part = structure.children(part).nth((*number as usize).checked_sub(1)?)?;
-        } else if *number != 1 {
+        } else if *number != 1 || goes_on && part.kind != Kind::Message {
             return None;
+        }
+        if goes_on && part.kind == Kind::Message {
+            part = structure.children(part).next()?;
         }
     }
     Some(part)
 }
 
-/// The fields of a header that are named in `names` (or, with `inverted`, those that are not), in their order and with
-/// CRLF line ends, and the blank line.
+/// The fields of a header that are named in `names`, in their order and with CRLF line ends, and a blank line.
 #[must_use]
-pub fn select_fields(header: &[u8], names: &[Vec<u8>], inverted: bool) -> Vec<u8> {
+pub fn select_fields(header: &[u8], names: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut copy = CrlfCopy::new(0, u64::MAX);
-    let wanted = |field: &Field| names.iter().any(|name| name.eq_ignore_ascii_case(field.name));
-    for field in fields(header).filter(|field| wanted(field) != inverted) {
+    for field in fields(header).filter(|field| is_named(field, names)) {
         copy.push(field.raw, &mut out);
         if !field.raw.ends_with(b"\n") {
             copy.push(b"\n", &mut out);
@@ -119,6 +116,28 @@ pub fn select_fields(header: &[u8], names: &[Vec<u8>], inverted: bool) -> Vec<u8
     }
     out.extend(b"\r\n");
     out
+}
+
+/// A header without the fields that are named in `names`, with CRLF line ends. It ends with a blank line if it has one in
+/// the message; that of a part always does, as in Dovecot.
+#[must_use]
+pub fn reject_fields(header: &[u8], names: &[Vec<u8>], of_part: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut copy = CrlfCopy::new(0, u64::MAX);
+    let mut length = 0;
+    for field in fields(header) {
+        length += field.raw.len();
+        if !is_named(&field, names) {
+            copy.push(field.raw, &mut out);
+        }
+    }
+    let blank_line = &header[length..];
+    copy.push(if of_part && blank_line.is_empty() { b"\n" } else { blank_line }, &mut out);
+    out
+}
+
+fn is_named(field: &Field<'_>, names: &[Vec<u8>]) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case(field.name))
 }
 
 /// Copies bytes with CRLF line ends, and of them a partial range: the bytes from `skip` on, at most `take`.
@@ -186,12 +205,9 @@ pub fn extract(message: &[u8], structure: &Structure, section: &Section, partial
     let mut out = Vec::new();
     let mut copy = CrlfCopy::new(skip, take);
     match &section.text {
-        Text::HeaderFields(names) | Text::HeaderFieldsNot(names) => {
-            if section.part(structure).is_some() {
-                let inverted = matches!(section.text, Text::HeaderFieldsNot(_));
-                copy.push(&select_fields(stored, names, inverted), &mut out);
-            }
-        }
+        _ if section.part(structure).is_none() => {}
+        Text::HeaderFields(names) => copy.push(&select_fields(stored, names), &mut out),
+        Text::HeaderFieldsNot(names) => copy.push(&reject_fields(stored, names, !section.path.is_empty()), &mut out),
         _ => copy.push(stored, &mut out),
     }
     out
@@ -217,12 +233,13 @@ mod tests {
             (&[][..], Text::Whole, MESSAGE.replace('\n', "\r\n")),
             (&[1], Text::Whole, "one".into()),
             (&[1], Text::Mime, "X: 1\r\n\r\n".into()),
-            (&[1, 1], Text::Whole, String::new()),
+            (&[1, 1], Text::Whole, "one".into()),
+            (&[1, 1, 1], Text::Whole, String::new()),
             (&[1], Text::Header, String::new()),
             (&[2], Text::Header, "Subject: inner\r\nContent-Type: multipart/x; boundary=c\r\n\r\n".into()),
             (&[2], Text::HeaderFields(names(&["subject"])), "Subject: inner\r\n\r\n".into()),
             (&[2, 1], Text::Whole, "deep".into()),
-            (&[2, 1, 1], Text::Whole, String::new()),
+            (&[2, 1, 1], Text::Whole, "deep".into()),
             (&[3], Text::Whole, String::new()),
             (&[0], Text::Whole, String::new()),
             (&[], Text::HeaderFieldsNot(names(&["Content-Type"])), "Subject: outer\r\n\r\n".into()),

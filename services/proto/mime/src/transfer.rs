@@ -1,12 +1,13 @@
 //! Transfer encodings (RFC 2045 §6), decoded as far as they can be.
 
 use crate::field::{is_blank, without_line_end};
+use crate::lexer::Lexer;
 use std::borrow::Cow;
 
 /// A `Content-Transfer-Encoding`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// `7bit`, `8bit`, `binary`, or none given: the bytes are what they are.
+    /// `7bit`, `8bit`, `binary`: the bytes are what they are. A part without the field is `7bit`.
     Identity,
     /// `base64`
     Base64,
@@ -17,10 +18,18 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The encoding of this name.
+    /// The encoding that the value of a `Content-Transfer-Encoding` field names. Parameters, which the field cannot have,
+    /// are let through; other text after the name makes it unknown.
     #[must_use]
-    pub fn from_name(name: Option<&[u8]>) -> Self {
-        match name.unwrap_or(b"7bit").to_ascii_lowercase().as_slice() {
+    pub fn from_field(value: &[u8]) -> Self {
+        let mut lexer = Lexer::new(value);
+        let mut name = Vec::new();
+        // A broken comment leaves the name to be read from where it broke.
+        let _ = lexer.skip_white_space();
+        if lexer.token(&mut name) == Ok(true) && lexer.peek() != Some(b';') {
+            return Self::Unknown;
+        }
+        match name.to_ascii_lowercase().as_slice() {
             b"7bit" | b"8bit" | b"binary" => Self::Identity,
             b"base64" => Self::Base64,
             b"quoted-printable" => Self::QuotedPrintable,
@@ -142,6 +151,20 @@ fn hex(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names() {
+        for (value, encoding) in [
+            ("Base64", Encoding::Base64),
+            (" quoted-printable (c)", Encoding::QuotedPrintable),
+            ("8bit; x=y", Encoding::Identity),
+            ("8bit junk", Encoding::Unknown),
+            ("\"base64\"", Encoding::Unknown),
+            ("", Encoding::Unknown),
+        ] {
+            assert_eq!(Encoding::from_field(value.as_bytes()), encoding, "{value:?}");
+        }
+    }
 
     #[test]
     fn base64_table() {

@@ -36,6 +36,7 @@ mod source;
 mod spec;
 mod system;
 mod text;
+pub mod tokens;
 pub mod virtual_alias;
 mod watched;
 
