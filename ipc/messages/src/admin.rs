@@ -22,8 +22,6 @@ pub enum HalfName {
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// Start a half that does not run, with its configuration as it is now; the end comes when it listens.
-    Start(HalfName),
     /// Finish the work in hand and end; one half or, without a name, everything.
     Stop(Option<HalfName>),
     /// Read the configuration anew.

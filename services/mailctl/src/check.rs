@@ -1,18 +1,11 @@
 //! Everything that is wrong with the configuration, at once, with place, reason and mend.
 
-use std::sync::Arc;
-
-use ipc_config::diagnostic::{Diagnostic, Diagnostics, Location, Severity};
-use ipc_config::dovecot::files::Machine;
-use ipc_config::dovecot::settings::DovecotConf;
-use ipc_config::postfix::main_cf::MainCf;
-use ipc_config::postfix::master_cf::MasterCf;
-use ipc_config::postfix::system::ThisHost;
+use ipc_config::diagnostic::{Diagnostic, Diagnostics, Severity};
+use master::compile::{Configuration, Files};
 use serde_json::json;
 
-use crate::console::{self, Colour, paint, reason};
+use crate::console::{self, Colour, paint};
 use crate::ctl::{Context, usage};
-use crate::files::Files;
 use crate::status::Status;
 
 /// `mailctl check`: 0, or `EX_CONFIG` when a half would not start.
@@ -21,47 +14,24 @@ pub fn run(context: &Context, words: &[String]) -> Status {
         return usage("check takes no argument");
     }
     let files = &context.instance.files;
-    if *files == (Files { main_cf: None, master_cf: None, dovecot_conf: None }) {
+    if files.main_cf.is_none() && files.dovecot_conf.is_none() {
         console::complain("mailctl: there is no main.cf and no dovecot.conf in the configuration folder");
         return Status::CONFIG;
     }
-    let mut found = transport(files);
-    found.append(mailbox(files));
+    let (mut found, mailbox) = find(files);
+    found.append(mailbox);
     for finding in &found {
         console::line(&shown(finding, context.json, console::has_colours()));
     }
     if found.is_fatal() { Status::CONFIG } else { Status::OK }
 }
 
-/// What is wrong with `main.cf` and `master.cf`.
-pub fn transport(files: &Files) -> Diagnostics {
-    let mut found = Diagnostics::new();
-    let Some(path) = &files.main_cf else { return found };
-    let main = MainCf::read(&path.to_string_lossy(), Arc::new(ThisHost), &mut found);
-    let master = match &files.master_cf {
-        Some(path) => MasterCf::read(&path.to_string_lossy(), &main, &mut found),
-        None => {
-            let place = Location::file(path.with_file_name("master.cf").to_string_lossy());
-            found.error(&place, "", "is missing", "put Postfix's master.cf there, or a link to it");
-            MasterCf::default()
-        }
-    };
-    ipc_config::postfix::check::check(&main, Some(&master), &mut found);
-    found
-}
-
-/// What is wrong with `dovecot.conf`.
-pub fn mailbox(files: &Files) -> Diagnostics {
-    let Some(path) = &files.dovecot_conf else { return Diagnostics::new() };
-    DovecotConf::load(path, &Machine, &Machine).map_or_else(
-        |error| {
-            let mut found = Diagnostics::new();
-            let place = Location::file(path.to_string_lossy());
-            found.error(&place, "", format!("cannot be read: {}", reason(&error)), "");
-            found
-        },
-        |(_, found)| found,
-    )
+/// What is wrong with each half: `main.cf` and `master.cf`, then `dovecot.conf`. It is what the master finds when it starts.
+pub fn find(files: &Files) -> (Diagnostics, Diagnostics) {
+    let mut configuration = Configuration::read(files);
+    // What only the table of services brings up (a missing account, say) is added to what was found.
+    configuration.table();
+    (configuration.transport_found, configuration.mailbox_found)
 }
 
 fn shown(finding: &Diagnostic, as_json: bool, colours: bool) -> String {
@@ -83,6 +53,7 @@ fn shown(finding: &Diagnostic, as_json: bool, colours: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipc_config::diagnostic::Location;
 
     #[test]
     fn both_halves_are_checked_at_once() {
@@ -92,7 +63,8 @@ mod tests {
         write("dovecot.conf", "protocols = imap\nfoo = bar\n");
         let files = Files::in_folder(folder.path());
         let lines = |found: Diagnostics| found.iter().map(|one| shown(one, false, false)).collect::<Vec<_>>();
-        let (transport, mailbox) = (lines(transport(&files)), lines(mailbox(&files)));
+        let (transport, mailbox) = find(&files);
+        let (transport, mailbox) = (lines(transport), lines(mailbox));
         let any =
             |lines: &[String], parts: &[&str]| lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
         assert!(any(&transport, &["error: ", "main.cf:2:8: biff: "]), "{transport:?}");

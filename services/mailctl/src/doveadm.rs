@@ -1,7 +1,7 @@
 //! `doveadm` (doveadm(1)): `reload`, `stop`, `pw`, `config`, `log reopen`, `service status`. Every other command of Dovecot's
 //! is refused by its name.
 
-use std::io::{IsTerminal, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
 
 use ipc_messages::admin::{HalfName, Request};
@@ -10,11 +10,12 @@ use store_passwords::pw;
 use zeroize::Zeroizing;
 
 use crate::console::{self, reason};
+use crate::control::Reply;
+use crate::doveconf;
 use crate::dovecot::instance_folder;
 use crate::instance::Instance;
 use crate::options;
 use crate::status::Status;
-use crate::{control, doveconf};
 
 pub const USAGE: &str = "[-Dv] [-c <config file>] <command> [<args>]";
 
@@ -73,9 +74,9 @@ pub fn run(words: &[String]) -> Status {
     match words.as_slice() {
         ["pw", ..] => password(&parsed.rest[1..]),
         ["config", ..] => doveconf::run(&parsed.rest[1..]),
-        ["reload"] => request(file, &Request::Reload(Some(HalfName::Mailbox))),
-        ["stop"] => request(file, &Request::Stop(Some(HalfName::Mailbox))),
-        ["log", "reopen"] => request(file, &Request::Reopen),
+        ["reload"] => act(file, |instance| instance.ask(&Request::Reload(Some(HalfName::Mailbox)))),
+        ["stop"] => act(file, |instance| instance.stop(Some(HalfName::Mailbox))),
+        ["log", "reopen"] => act(file, |instance| instance.ask(&Request::Reopen)),
         ["service", "status", names @ ..] => services(file, names),
         [name, ..] if NOT_BUILT.contains(name) || ["log", "service"].contains(name) => {
             fatal(Status::UNAVAILABLE, &format!("the command '{}' is not built yet", words.join(" ")))
@@ -112,18 +113,16 @@ fn running(file: Option<&str>) -> Result<Instance, Status> {
     }
 }
 
-fn request(file: Option<&str>, request: &Request) -> Status {
+fn act(file: Option<&str>, act: impl FnOnce(&Instance) -> io::Result<Reply>) -> Status {
     let instance = match running(file) {
         Ok(instance) => instance,
         Err(status) => return status,
     };
-    match instance.ask(request) {
+    match act(&instance) {
         Ok(reply) => {
             reply.lines.iter().for_each(|line| console::complain(line));
             reply.result.map_or(Status::OK, |reason| fatal(Status::TEMPORARY, &reason))
         }
-        // It ended before it could answer, and that was asked of it.
-        Err(error) if control::is_down(&error) => Status::OK,
         Err(error) => fatal(Status::TEMPORARY, &reason(&error)),
     }
 }

@@ -7,7 +7,7 @@ use ipc_messages::admin::HalfName;
 
 use crate::console::{self, reason};
 use crate::files::dovecot_conf;
-use crate::instance::{Instance, Mode};
+use crate::instance::{Instance, Mode, pid};
 use crate::log::Reporter;
 use crate::status::Status;
 use crate::{doveadm, doveconf, options};
@@ -63,11 +63,9 @@ fn start(reporter: &Reporter, file: Option<&str>, mode: Mode) -> Status {
     let instance = Instance::new(folder.as_deref());
     match instance.running() {
         Ok(running) if running.contains(&HalfName::Mailbox) => {
-            let pid = instance.pid().map(|pid| pid.to_string()).unwrap_or_default();
-            fatal(&format!(
-                "Dovecot is already running with PID {pid} (read from {}/master.pid)",
-                conf.get("base_dir").trim_end_matches('/')
-            ))
+            let file = format!("{}/master.pid", conf.get("base_dir").trim_end_matches('/'));
+            let pid = pid(Path::new(&file)).map(|pid| pid.to_string()).unwrap_or_default();
+            fatal(&format!("Dovecot is already running with PID {pid} (read from {file})"))
         }
         Ok(_) => match instance.start_half(HalfName::Mailbox, mode) {
             Ok(Status::OK) => Status::OK,

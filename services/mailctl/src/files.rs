@@ -25,34 +25,6 @@ const DOVECOT: &str = "/etc/dovecot/dovecot.conf";
 /// Postfix's environment variable for another folder.
 const MAIL_CONFIG: &str = "MAIL_CONFIG";
 
-/// The files of an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
-    /// `main.cf`, if there is one.
-    pub main_cf: Option<PathBuf>,
-    /// `master.cf`, if there is one.
-    pub master_cf: Option<PathBuf>,
-    /// `dovecot.conf`, if there is one.
-    pub dovecot_conf: Option<PathBuf>,
-}
-
-impl Files {
-    /// The files in a configuration folder. A link that leads nowhere counts as there: its target is missed loudly.
-    pub fn in_folder(folder: &Path) -> Files {
-        let there = |name: &str| Some(folder.join(name)).filter(|path| path.symlink_metadata().is_ok());
-        Files { main_cf: there("main.cf"), master_cf: there("master.cf"), dovecot_conf: there("dovecot.conf") }
-    }
-
-    /// The files of the default place.
-    pub fn default_place() -> Files {
-        if Path::new(FOLDER).is_dir() {
-            return Files::in_folder(Path::new(FOLDER));
-        }
-        let dovecot_conf = Some(PathBuf::from(DOVECOT)).filter(|path| path.symlink_metadata().is_ok());
-        Files { dovecot_conf, ..Files::in_folder(Path::new(POSTFIX)) }
-    }
-}
-
 /// What the classic names of Postfix work with.
 pub struct Transport {
     /// The folder.
@@ -195,17 +167,6 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
-
-    #[test]
-    fn a_folder_has_what_is_in_it() {
-        let folder = tempfile::tempdir().unwrap();
-        symlink("/nowhere", folder.path().join("dovecot.conf")).unwrap();
-        std::fs::write(folder.path().join("main.cf"), "").unwrap();
-        let files = Files::in_folder(folder.path());
-        assert_eq!(files.main_cf, Some(folder.path().join("main.cf")));
-        assert_eq!(files.dovecot_conf, Some(folder.path().join("dovecot.conf")));
-        assert_eq!(files.master_cf, None);
-    }
 
     #[test]
     fn main_cf_knows_its_folder() {

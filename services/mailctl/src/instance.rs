@@ -4,21 +4,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ipc_config::diagnostic::Diagnostics;
 use ipc_config::postfix::main_cf::MainCf;
 use ipc_config::postfix::system::ThisHost;
 use ipc_messages::admin::{HalfName, PID_FILE, Request};
 
+use master::compile::{Files, SPOOL};
+use nix::fcntl::{Flock, FlockArg};
+
 use crate::console::{self, reason};
 use crate::control::{self, Reply};
-use crate::files::Files;
 use crate::status::Status;
 
 /// Where programs are when they are not beside this one.
 const PROGRAMS: &str = "/usr/lib/posthorn";
-/// Where state is unless `posthorn_directory` says otherwise.
-const SPOOL: &str = "/var/spool/posthorn";
+/// How long a stop may take: the master gives work in hand less than that.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+/// How often a stop looks whether it is over.
+const STOP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// An instance.
 #[derive(Debug, Clone)]
@@ -43,7 +48,8 @@ pub enum Mode {
 impl Instance {
     /// The instance of a folder, else of the default place.
     pub fn new(given: Option<&str>) -> Instance {
-        let given = given.map(PathBuf::from);
+        // The master leaves the folder that it is started in.
+        let given = given.map(|folder| std::path::absolute(folder).unwrap_or_else(|_| folder.into()));
         let files = given.as_deref().map_or_else(Files::default_place, Files::in_folder);
         let spool = files.main_cf.as_deref().map_or_else(|| SPOOL.into(), spool);
         Instance { given, files, spool }
@@ -75,8 +81,7 @@ impl Instance {
 
     /// The master's process id, as its pid file says.
     pub fn pid(&self) -> Option<i32> {
-        let text = std::fs::read_to_string(self.spool.join(PID_FILE)).ok()?;
-        text.split_whitespace().next()?.parse().ok()
+        pid(&self.spool.join(PID_FILE))
     }
 
     /// Runs the master; its diagnostics go where ours go. Its exit status says whether everything listens.
@@ -99,15 +104,45 @@ impl Instance {
         }
     }
 
-    /// Starts one half: the master if it does not run, with all that the folder holds; else that half.
+    /// Starts one half: the master if it does not run, with all that the folder holds; else that half, as a reload does.
     ///
     /// # Errors
     /// As for [`control::ask`].
     pub fn start_half(&self, half: HalfName, mode: Mode) -> io::Result<Status> {
-        match self.ask(&Request::Start(half)) {
+        match self.ask(&Request::Reload(Some(half))) {
             Ok(reply) => Ok(finish(&reply)),
             Err(error) if control::is_down(&error) => Ok(self.start(mode)),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Stops everything or a half, and returns when it has ended and its place is free for a new start.
+    ///
+    /// # Errors
+    /// As for [`control::ask`]; `TimedOut` when it does not end.
+    pub fn stop(&self, half: Option<HalfName>) -> io::Result<Reply> {
+        let reply = self.ask(&Request::Stop(half))?;
+        let end = Instant::now() + STOP_PATIENCE;
+        while self.is_ending(half) {
+            if Instant::now() > end {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it was asked to stop and has not ended"));
+            }
+            std::thread::sleep(STOP_INTERVAL);
+        }
+        Ok(reply)
+    }
+
+    /// Whether what is being stopped is still there: the half, or the master, which holds the lock on its pid file until it
+    /// has ended.
+    fn is_ending(&self, half: Option<HalfName>) -> bool {
+        match (self.running(), half) {
+            (Ok(running), Some(half)) if !running.is_empty() => running.contains(&half),
+            (Ok(running), _) if running.is_empty() => {
+                let file = std::fs::File::open(self.spool.join(PID_FILE));
+                file.is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
+            }
+            // It goes away while it is asked.
+            _ => true,
         }
     }
 }
@@ -122,6 +157,11 @@ pub fn finish(reply: &Reply) -> Status {
             Status::CONFIG
         }
     }
+}
+
+/// The number in a pid file.
+pub fn pid(file: &Path) -> Option<i32> {
+    std::fs::read_to_string(file).ok()?.split_whitespace().next()?.parse().ok()
 }
 
 /// `posthorn_directory` of a `main.cf`. What is wrong with the file is reported by whoever uses it.

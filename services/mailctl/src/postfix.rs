@@ -5,14 +5,16 @@
 //! never waits for a delivery that is stuck; `set-permissions`, `upgrade-configuration` and `logrotate` are not built.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use ipc_config::diagnostic::Severity as Finding;
 use ipc_messages::admin::{HalfName, Request};
 use ipc_messages::log::Severity;
 
 use crate::console::{self, reason};
+use crate::control::Reply;
 use crate::files::{Transport, given_folder};
-use crate::instance::{Instance, Mode};
+use crate::instance::{Instance, Mode, pid};
 use crate::log::{Log, Reporter};
 use crate::queue;
 use crate::status::Status;
@@ -38,17 +40,22 @@ pub fn run(words: &[String]) -> Status {
         Err(mistake) => return reporter.usage(Status::FAILURE, Some(&mistake), &format!("postfix {USAGE}")),
     };
     let folder = given_folder(parsed.value('c'));
-    if let Err(problem) = Transport::read(folder.as_deref(), &reporter) {
-        return reporter.fatal(Status::FAILURE, &problem);
-    }
-    let postfix = Postfix { instance: Instance::new(folder.as_deref()), log: script_log(folder.as_deref()) };
+    let transport = match Transport::read(folder.as_deref(), &reporter) {
+        Ok(transport) => transport,
+        Err(problem) => return reporter.fatal(Status::FAILURE, &problem),
+    };
+    let postfix = Postfix {
+        instance: Instance::new(folder.as_deref()),
+        log: Log::new("postfix-script", Some(&transport)),
+        pid_file: Path::new(&transport.value("queue_directory")).join("pid/master.pid"),
+    };
     let command = parsed.rest.first().map_or("", String::as_str);
     let status = match command {
         "start" => postfix.start(Mode::Daemon),
         "start-fg" => postfix.start(Mode::Foreground),
-        "stop" => postfix.request("stopping the Postfix mail system", &Request::Stop(Some(HalfName::Transport))),
-        "abort" => postfix.request("aborting the Postfix mail system", &Request::Stop(Some(HalfName::Transport))),
-        "reload" => postfix.request("refreshing the Postfix mail system", &Request::Reload(Some(HalfName::Transport))),
+        "stop" => postfix.stop("stopping the Postfix mail system"),
+        "abort" => postfix.stop("aborting the Postfix mail system"),
+        "reload" => postfix.reload(),
         "status" => postfix.status(),
         "check" => Ok(postfix.check()),
         "flush" => Ok(queue::flush()),
@@ -65,6 +72,8 @@ pub fn run(words: &[String]) -> Status {
 struct Postfix {
     instance: Instance,
     log: Log,
+    /// Postfix's own, which names a process that stands for this half.
+    pid_file: PathBuf,
 }
 
 impl Postfix {
@@ -88,12 +97,21 @@ impl Postfix {
         })
     }
 
-    fn request(&self, line: &str, request: &Request) -> io::Result<Status> {
+    fn stop(&self, line: &str) -> io::Result<Status> {
+        self.act(line, || self.instance.stop(Some(HalfName::Transport)))
+    }
+
+    fn reload(&self) -> io::Result<Status> {
+        let request = Request::Reload(Some(HalfName::Transport));
+        self.act("refreshing the Postfix mail system", || self.instance.ask(&request))
+    }
+
+    fn act(&self, line: &str, act: impl FnOnce() -> io::Result<Reply>) -> io::Result<Status> {
         if !self.runs()? {
             return Ok(self.fatal(NOT_RUNNING));
         }
         self.log.line(Severity::Info, line);
-        let reply = self.instance.ask(request)?;
+        let reply = act()?;
         reply.lines.iter().for_each(|line| console::complain(line));
         Ok(reply.result.map_or(Status::OK, |reason| self.fatal(&reason)))
     }
@@ -103,13 +121,13 @@ impl Postfix {
             self.log.line(Severity::Info, NOT_RUNNING);
             return Ok(Status::FAILURE);
         }
-        let pid = self.instance.pid().map(|pid| pid.to_string()).unwrap_or_default();
+        let pid = pid(&self.pid_file).or(self.instance.pid()).map(|pid| pid.to_string()).unwrap_or_default();
         self.log.line(Severity::Info, &format!("the Postfix mail system is running: PID: {pid}"));
         Ok(Status::OK)
     }
 
     fn check(&self) -> Status {
-        let found = check::transport(&self.instance.files);
+        let (found, _) = check::find(&self.instance.files);
         for finding in &found {
             let (severity, word) = match finding.severity {
                 Finding::Note => continue,

@@ -11,12 +11,12 @@ use ipc_config::postfix::main_cf::MainCf;
 use ipc_config::postfix::master_cf::{MasterCf, Row};
 use ipc_config::postfix::system::ThisHost;
 use ipc_config::postfix::table;
+use master::compile::Files;
 use ron::ser::PrettyConfig;
 use serde::Serialize;
 
 use super::Context;
 use crate::console::{self, reason};
-use crate::files::Files;
 use crate::status::Status;
 
 /// Both halves.

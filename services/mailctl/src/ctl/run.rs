@@ -7,7 +7,7 @@ use ipc_messages::log::Severity;
 
 use super::{Context, usage};
 use crate::console::{self, reason};
-use crate::control;
+use crate::control::{self, Reply};
 use crate::instance::{Mode, finish};
 use crate::postfix;
 use crate::status::Status;
@@ -46,7 +46,7 @@ pub fn foreground(context: &Context, words: &[String]) -> Status {
 /// Stops everything, or a half.
 pub fn stop(context: &Context, words: &[String]) -> Status {
     match half(words) {
-        Ok(half) => request(context, half, "stopping the Postfix mail system", &Request::Stop(half)),
+        Ok(half) => begin(context, half, "stopping the Postfix mail system", || context.instance.stop(half)),
         Err(status) => status,
     }
 }
@@ -69,34 +69,34 @@ pub fn restart(context: &Context, words: &[String]) -> Status {
 
 /// Takes over a changed configuration.
 pub fn reload(context: &Context, words: &[String]) -> Status {
+    let ask = |half| context.instance.ask(&Request::Reload(half));
     match half(words) {
-        Ok(half) => request(context, half, "refreshing the Postfix mail system", &Request::Reload(half)),
+        Ok(half) => begin(context, half, "refreshing the Postfix mail system", || ask(half)),
         Err(status) => status,
     }
 }
 
 /// Opens log files anew.
 pub fn reopen(context: &Context, words: &[String]) -> Status {
-    if !words.is_empty() {
-        return usage("reopen takes no argument");
+    match words {
+        [] => ended(context.instance.ask(&Request::Reopen)),
+        _ => usage("reopen takes no argument"),
     }
-    ask(context, &Request::Reopen)
 }
 
-/// Asks for something that Postfix's own command logs.
-fn request(context: &Context, half: Option<HalfName>, line: &str, request: &Request) -> Status {
+/// Has something done that Postfix's own command logs; the line is not logged when the transport half does not run.
+fn begin(context: &Context, half: Option<HalfName>, line: &str, act: impl FnOnce() -> io::Result<Reply>) -> Status {
     match context.instance.running() {
         Ok(running) if running.is_empty() => return not_running(),
         Ok(running) if running.contains(&HalfName::Transport) => log(context, half, line),
-        // The log line is Postfix's, and that half does not run.
         Ok(_) => {}
         Err(error) => return unreachable(&error),
     }
-    ask(context, request)
+    ended(act())
 }
 
-fn ask(context: &Context, request: &Request) -> Status {
-    match context.instance.ask(request) {
+fn ended(result: io::Result<Reply>) -> Status {
+    match result {
         Ok(reply) => finish(&reply),
         Err(error) if control::is_down(&error) => not_running(),
         Err(error) => unreachable(&error),
