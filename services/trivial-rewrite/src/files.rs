@@ -37,7 +37,8 @@ impl FolderFiles {
 
     fn look(&self, path: &str) -> Result<Stamp, Errno> {
         let file = self.open_path(Path::new(path))?;
-        let meta = file.metadata().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32)))?;
+        let meta =
+            file.metadata().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32)))?;
         Ok(Stamp::from(&meta))
     }
 
@@ -54,7 +55,8 @@ impl FolderFiles {
         let (folder, rest) = self.folder_of(path).ok_or(Errno::EACCES)?;
         // Not blocking, so that a FIFO in place of a table stops nothing.
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let how =
+            OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         openat2(folder, rest, how).map(File::from)
     }
 
@@ -163,9 +165,14 @@ mod tests {
         link(a.join("absolute loop").to_str().unwrap(), "absolute loop");
         let files = FolderFiles::new(vec![folder(&a), folder(&b)]);
         let read = |name: &str| read(&files, &a.join(name));
-        for (name, text) in
-            [("x", "ax"), ("sub/b/x", "bx"), ("near", "ax"), ("within", "bx"), ("out and in", "ax"), ("folder/b/x", "bx")]
-        {
+        for (name, text) in [
+            ("x", "ax"),
+            ("sub/b/x", "bx"),
+            ("near", "ax"),
+            ("within", "bx"),
+            ("out and in", "ax"),
+            ("folder/b/x", "bx"),
+        ] {
             assert_eq!(read(name).as_deref(), Ok(text), "{name}");
         }
         for (name, errno) in [
