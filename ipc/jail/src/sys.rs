@@ -137,16 +137,23 @@ pub fn account(name: &str) -> io::Result<Option<(u32, u32)>> {
     Ok(nix::unistd::User::from_name(name)?.map(|user| (user.uid.as_raw(), user.gid.as_raw())))
 }
 
+/// A memory file, empty and not sealed.
+///
+/// # Errors
+/// What the system says.
+pub fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?)
+}
+
 /// A sealed memory file that holds `bytes`, at position 0.
 ///
 /// # Errors
 /// What the system says.
 pub fn sealed_memory(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
     use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-    use nix::sys::memfd::{MFdFlags, memfd_create};
     use std::io::{Seek, Write};
-    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-    let mut file = std::fs::File::from(fd);
+    let mut file = std::fs::File::from(memory_file(name)?);
     file.write_all(bytes)?;
     file.rewind()?;
     let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;

@@ -210,5 +210,7 @@ pub enum Peer {
         program: String,
         /// Its process id, for the log.
         pid: u32,
+        /// The uid that it runs as: which account a template acts for.
+        uid: u32,
     },
 }

@@ -22,7 +22,7 @@ use ipc_messages::log::{Half as LogHalf, Identity};
 
 use crate::policy::Rules;
 use crate::program;
-use crate::table::{AccountRules, Foreign, Half, Spec, Table};
+use crate::table::{Account, AccountRules, Foreign, Half, Spec, Table};
 use accounts::Accounts;
 
 /// Where state is kept unless `posthorn_directory` says otherwise.
@@ -150,7 +150,7 @@ impl Configuration {
                 table.services.push(tlsmgr);
             }
             if table.services.iter().any(|spec| spec.program.talks.contains(&ipc_messages::control::Hub::NameService)) {
-                table.services.push(nss(accounts));
+                table.services.push(nss(accounts.of("nss")));
             }
         }
         table
@@ -197,7 +197,7 @@ impl Configuration {
 
 /// The name service, with what the modules of libc read: files of accounts, configuration, and what systemd, sssd and
 /// libnss-extrausers keep.
-fn nss(accounts: &mut Accounts) -> Spec {
+fn nss(account: Account) -> Spec {
     const FOLDERS: [&str; 8] = [
         "/etc",
         "/run/systemd/userdb",
@@ -210,7 +210,7 @@ fn nss(accounts: &mut Accounts) -> Spec {
     ];
     let there = FOLDERS.into_iter().map(PathBuf::from).filter(|path| path.is_dir());
     let folders = there.map(|path| Folder { path, access: FolderAccess::Read }).collect();
-    Spec { folders, ..common("nss", accounts.of("nss")) }
+    Spec { folders, ..common("nss", account) }
 }
 
 /// Private keys that are in use: which program uses which files, numbered for each program.
@@ -252,7 +252,7 @@ impl Keys {
 }
 
 /// A service of both halves, with an empty section.
-fn common(name: &'static str, account: crate::table::Account) -> Spec {
+fn common(name: &'static str, account: Account) -> Spec {
     let program = program::find(name).unwrap_or_else(|| panic!("no program {name}"));
     Spec {
         key: format!("common:{name}"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipc_config::diagnostic::Diagnostics;
 use ipc_config::postfix::main_cf::MainCf;
 use ipc_config::postfix::master_cf::{Endpoint, Host, MasterCf, Row};
+use ipc_config::postfix::restrictions;
 use ipc_config::postfix::table::{self, Kind};
 use ipc_config::section::Section;
 use ipc_messages::control::{Folder, FolderAccess};

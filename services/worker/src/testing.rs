@@ -89,7 +89,11 @@ impl Started {
 
     /// A channel of a process that asks.
     pub fn client(&self) -> Asker {
-        self.channel(Peer::Client { program: "test".into(), pid: std::process::id() })
+        self.channel(Peer::Client {
+            program: "test".into(),
+            pid: std::process::id(),
+            uid: nix::unistd::getuid().as_raw(),
+        })
     }
 
     /// What the worker has logged, as it stands in the log behind the tag.

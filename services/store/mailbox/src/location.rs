@@ -112,8 +112,8 @@ impl MailboxName {
 }
 
 impl Format {
-    /// The components below the mail root of the directory that *is* the mailbox; the messages are in
-    /// [`Self::messages`] below it.
+    /// The components below the mail root of the directory that *is* the mailbox. In sdbox the messages are in
+    /// `dbox-Mails` below it.
     pub fn folder(self, name: &MailboxName) -> Result<Vec<Vec<u8>>> {
         let bad = |reason| Error::BadName { name: name.join('/'), reason };
         let levels: Vec<Vec<u8>> = name.levels().iter().map(|level| mutf7::encode(level)).collect();

@@ -158,12 +158,12 @@ fn run(format: Format, seed: u64) {
 
 #[test]
 fn maildir_sessions_agree() {
-    (0..60).for_each(|seed| run(Format::Maildir, seed));
+    (0..25).for_each(|seed| run(Format::Maildir, seed));
 }
 
 #[test]
 fn sdbox_sessions_agree() {
-    (0..60).for_each(|seed| run(Format::Sdbox, seed));
+    (0..25).for_each(|seed| run(Format::Sdbox, seed));
 }
 
 #[test]

@@ -25,7 +25,6 @@ struct Interop {
     temp: tempfile::TempDir,
     environment: Environment<RealFs>,
     location: Location<RealFs>,
-    format: Format,
 }
 
 /// UID to flags with keywords, as one sorted list, and the subject.
@@ -63,7 +62,7 @@ impl Interop {
         let fs = Arc::new(fs.unwrap());
         let location = Location { format, root: fs.root(0).unwrap(), path: vec![b"mail".to_vec()] };
         let environment = Environment { fs, names: Arc::default(), fsync: Fsync::Optimized };
-        Some(Self { temp, environment, location, format })
+        Some(Self { temp, environment, location })
     }
 
     fn home(&self) -> PathBuf {
@@ -324,7 +323,6 @@ fn dovecot_rebuilds_our_sdbox() {
 #[test]
 fn we_read_dovecots_sdbox() {
     let Some(interop) = Interop::start("we_read_dovecots_sdbox", Format::Sdbox) else { return };
-    assert_eq!(interop.format, Format::Sdbox);
     for n in 1..=3 {
         interop.doveadm_with(&["save", "-m", "INBOX"], &text(n));
     }

@@ -61,6 +61,8 @@ impl<F: Fs> Mailboxes<F> {
                 }
             }
         }
+        // An empty directory that a crash or another program left is no mailbox.
+        names.retain(|_, node| node.exists);
         let all: Vec<MailboxName> = names.keys().cloned().collect();
         for name in all {
             for parent in name.ancestors() {

@@ -201,7 +201,8 @@ impl<F: Fs> Mailbox<F> {
         let known: HashMap<Vec<u8>, u32> =
             self.state.records.iter().map(|r| (name::base(&r.name).to_vec(), r.uid)).collect();
         let mut changes = Vec::new();
-        if list_changed || files.keys().any(|base| !known.contains_key(base)) {
+        let loaded = list_changed || files.keys().any(|base| !known.contains_key(base));
+        if loaded {
             self.load_list(&mut changes)?;
         }
         let reset = !changes.is_empty();
@@ -216,7 +217,10 @@ impl<F: Fs> Mailbox<F> {
             }
         }
         let appended = if files.is_empty() { 0 } else { self.add_found(files, reset, modseq, &mut changes)? };
-        self.write_list(appended, full, reset, &changes)?;
+        if loaded {
+            // Only now: a list that was read earlier may be older than the file.
+            self.write_list(appended, full, reset, &changes)?;
+        }
         Ok(changes)
     }
 

@@ -82,9 +82,8 @@ impl Events {
         match change {
             Change::Add(record) => self.added.push(record.uid),
             Change::Remove { uid, .. } => {
-                if !self.forget(*uid) {
-                    self.removed.insert(*uid);
-                }
+                let unheard = self.forget(*uid);
+                self.removed.extend((!unheard).then_some(*uid));
             }
             Change::Flags { uid, .. } => drop(self.flags.insert(*uid)),
             _ => {}
@@ -378,6 +377,15 @@ impl<F: Fs> Mailbox<F> {
         }
         let refreshed = self.index.refresh(&self.environment.fs, &mut self.state);
         let refreshed = self.tolerate(refreshed)?.unwrap_or(Refreshed::Missing);
+        if let Refreshed::Reloaded(before) = &refreshed
+            && before.uid_validity == self.state.uid_validity
+            && (before.next_uid > self.state.next_uid || before.highest_modseq > self.state.highest_modseq)
+        {
+            // The index was deleted and started again by a session that knew less: ours replaces it.
+            self.state = (**before).clone();
+            self.index.forget();
+            return Ok(Refreshed::Missing);
+        }
         match &refreshed {
             Refreshed::Applied(changes) => changes.iter().for_each(|change| self.pending.note(change)),
             Refreshed::Reloaded(before) if before.uid_validity != 0 => self.pending.compare(before, &self.state),
@@ -391,7 +399,8 @@ impl<F: Fs> Mailbox<F> {
     fn commit(&mut self, changes: &[Change]) -> Result<()> {
         self.state.apply_all(changes);
         self.cache.renew(self.state.uid_validity);
-        if self.without_index {
+        // Without a next UID the list was never read: what is known is not worth keeping, and would mislead others.
+        if self.without_index || self.state.next_uid == 0 {
             return Ok(());
         }
         let result = self.index.commit(&self.environment.fs, &self.state, changes, self.syncs_index());

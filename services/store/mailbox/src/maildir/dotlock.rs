@@ -39,16 +39,10 @@ impl<'a, F: Fs> Dotlock<'a, F> {
     /// a process that had the same number.
     pub fn acquire(fs: &'a F, dir: &F::Dir, file: &[u8], mode: u32) -> Result<Self> {
         let name = [file, b".lock"].concat();
-        let content = [fs.process().to_string().as_bytes(), b":", fs.host()].concat();
         let (mut waited, mut pause, mut seen) = (Duration::ZERO, FIRST_PAUSE, None);
         loop {
-            match fs.create(dir, &name, mode) {
-                Ok(lock) => {
-                    // A full disk leaves it empty, which Dovecot tolerates and so do we.
-                    let _ = fs.append(&lock, &content);
-                    let inode = fs.stat(&lock).at("fstat", &name)?.inode;
-                    return Ok(Self { fs, dir: dir.clone(), name, inode });
-                }
+            match Self::create(fs, dir, &name, mode) {
+                Ok(inode) => return Ok(Self { fs, dir: dir.clone(), name, inode }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error).at("open", &name),
             }
@@ -63,6 +57,21 @@ impl<'a, F: Fs> Dotlock<'a, F> {
             waited += pause;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Makes the lock and returns its inode. It is linked into place with its content: a process that dies leaves a lock
+    /// that says whose it was, or none.
+    fn create(fs: &F, dir: &F::Dir, name: &[u8], mode: u32) -> io::Result<u64> {
+        let process = fs.process().to_string();
+        let draft = [b".temp.", fs.host(), b".", process.as_bytes(), b".", name].concat();
+        // One that is there was left by a process that had our number.
+        fs.unlink(dir, &draft).maybe()?;
+        let file = fs.create(dir, &draft, mode)?;
+        // A full disk leaves it empty, which Dovecot tolerates and so do we.
+        let _ = fs.append(&file, &[process.as_bytes(), b":", fs.host()].concat());
+        let linked = fs.stat(&file).and_then(|meta| fs.link(dir, &draft, dir, name).map(|()| meta.inode));
+        fs.unlink(dir, &draft).maybe()?;
+        linked
     }
 
     /// Judges the lock that is there. `seen` remembers it between calls, with the time of its last change.
@@ -80,7 +89,8 @@ impl<'a, F: Fs> Dotlock<'a, F> {
         let ours = owner.filter(|(_, host)| host.as_bytes() == fs.host()).and_then(|(pid, _)| pid.parse().ok());
         let gone = match (owner, ours) {
             (_, Some(process)) => process == fs.process() || !fs.process_exists(process),
-            (Some(_), None) => false,
+            // A power cut may have left a part of what we write.
+            (Some((_, host)), None) => fs.host().starts_with(host.as_bytes()) && meta.changed < fs.booted(),
             (None, None) => meta.changed < fs.booted(),
         };
         if gone || (ours.is_some() && meta.changed < fs.booted()) {
