@@ -16,6 +16,8 @@ mod recipients;
 mod resolve;
 mod rewrite;
 mod tables;
+#[cfg(test)]
+mod testing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;

@@ -15,6 +15,8 @@ mod peers;
 mod pool;
 mod run;
 mod socket;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timers;
 pub mod tls;
 
