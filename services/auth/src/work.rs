@@ -3,7 +3,6 @@
 use ipc_messages::auth::User;
 use proto_sasl::dovecot::userdb as master;
 use store_passwords::engine::{Engine, Environment, Lookup, Step};
-use store_passwords::passwd_file::Accounts;
 
 use crate::account;
 use crate::desk::{LoginTask, Question, Work};
@@ -28,7 +27,7 @@ pub(crate) fn run(
     login: Option<&LoginTask>,
     engine: &mut Engine,
     mail: &Mail,
-    environment: &(impl Environment + Accounts),
+    environment: &impl Environment,
 ) -> Done {
     match work {
         Work::Authenticate(credentials) => {
