@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::dovecot::sections::{Database, Namespace, Passdb};
 use crate::postfix::match_list::{MatchList, NetworkList};
+use crate::postfix::restrictions::Restriction;
 use ipc_messages::tls::Offer;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,8 @@ pub struct Section {
     pub networks: BTreeMap<String, NetworkList>,
     /// The parameters of `transport` that are lists of names.
     pub domains: BTreeMap<String, MatchList>,
+    /// The parameters of `transport` that are restriction lists; for `smtpd` alone.
+    pub restrictions: BTreeMap<String, Vec<Restriction>>,
     /// Values of `plugin { }`.
     pub plugin: Values,
     /// Password databases, in the order in which they are asked; for `auth` alone.

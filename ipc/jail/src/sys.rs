@@ -137,16 +137,23 @@ pub fn account(name: &str) -> io::Result<Option<(u32, u32)>> {
     Ok(nix::unistd::User::from_name(name)?.map(|user| (user.uid.as_raw(), user.gid.as_raw())))
 }
 
+/// A memory file, empty and not sealed.
+///
+/// # Errors
+/// What the system says.
+pub fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?)
+}
+
 /// A sealed memory file that holds `bytes`, at position 0.
 ///
 /// # Errors
 /// What the system says.
 pub fn sealed_memory(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
     use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-    use nix::sys::memfd::{MFdFlags, memfd_create};
     use std::io::{Seek, Write};
-    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-    let mut file = std::fs::File::from(fd);
+    let mut file = std::fs::File::from(memory_file(name)?);
     file.write_all(bytes)?;
     file.rewind()?;
     let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
@@ -155,7 +162,7 @@ pub fn sealed_memory(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// A time of day where this machine is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalTime {
     /// Of the common era.
     pub year: i32,
@@ -173,6 +180,8 @@ pub struct LocalTime {
     pub second: u32,
     /// Seconds east of Greenwich.
     pub offset: i64,
+    /// The zone's abbreviation, `UTC` or `CEST`.
+    pub zone: String,
 }
 
 /// The local time of `seconds` since 1970. The first call reads the time zone; make it before the jail.
@@ -181,10 +190,16 @@ pub fn local_time(seconds: i64) -> LocalTime {
     let time: libc::time_t = seconds;
     // SAFETY: tm is plain data for which zero is a value; localtime_r writes to it and reads `time`, both of which live
     // through the call.
-    let tm = unsafe {
+    // tm_zone points to libc's own table of zones, which is never freed; it is copied at once.
+    let (tm, zone) = unsafe {
         let mut tm: libc::tm = std::mem::zeroed();
         libc::localtime_r(&raw const time, &raw mut tm);
-        tm
+        let zone = if tm.tm_zone.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(tm.tm_zone).to_string_lossy().into_owned()
+        };
+        (tm, zone)
     };
     LocalTime {
         year: tm.tm_year + 1900,
@@ -195,6 +210,7 @@ pub fn local_time(seconds: i64) -> LocalTime {
         minute: tm.tm_min as u32,
         second: tm.tm_sec as u32,
         offset: tm.tm_gmtoff,
+        zone,
     }
 }
 
@@ -231,8 +247,17 @@ mod tests {
 
     #[test]
     fn times_as_logs_and_headers_have_them() {
-        let time =
-            LocalTime { year: 2026, month: 2, day: 9, weekday: 1, hour: 3, minute: 5, second: 7, offset: -12_600 };
+        let time = LocalTime {
+            year: 2026,
+            month: 2,
+            day: 9,
+            weekday: 1,
+            hour: 3,
+            minute: 5,
+            second: 7,
+            offset: -12_600,
+            zone: "NST".into(),
+        };
         assert_eq!(time.log_stamp(), "Mar  9 03:05:07");
         assert_eq!(time.header_date(), "Mon, 9 Mar 2026 03:05:07 -0330");
         let now = local_time(1_774_785_159);

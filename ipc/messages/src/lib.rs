@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod bounce;
 pub mod control;
 pub mod delivery;
 pub mod envelope;

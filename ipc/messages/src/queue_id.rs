@@ -262,6 +262,20 @@ mod tests {
     }
 
     #[test]
+    fn takes_the_ids_of_postfix() {
+        // The first two are in postconf(5) and in BDAT_README, from March 2011 and August 2018.
+        let table = [
+            ("3Pt2mN2VXxznjll", QueueId::long(1_300_631_508, 353_025, 5_536_956)),
+            ("41yYhh41qmznjbD", QueueId::long(1_535_238_468, 567_412, 5_536_521)),
+            ("4DA5B8A041F", QueueId::short(0x4_DA5B, 0x8A_041F)),
+        ];
+        for (text, id) in table {
+            assert_eq!(id.as_str(), text);
+            assert_eq!(text.parse(), Ok(id));
+        }
+    }
+
+    #[test]
     fn a_block_is_used_up_once() {
         let mut ids = Ids { from: 7, to: 9 };
         assert_eq!(ids.remaining(), 2);

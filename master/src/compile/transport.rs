@@ -8,6 +8,7 @@ use ipc_config::diagnostic::Diagnostics;
 use ipc_config::postfix::main_cf::MainCf;
 use ipc_config::postfix::master_cf::{Endpoint, Host, MasterCf, Row};
 use ipc_config::postfix::match_list::{MatchList, NetworkList};
+use ipc_config::postfix::restrictions;
 use ipc_config::postfix::table::{self, Kind};
 use ipc_config::section::Section;
 use ipc_config::uses;
@@ -119,6 +120,7 @@ impl Builder<'_> {
         let mut folders = Vec::new();
         match self.program.name {
             "smtpd" => {
+                restrictions::check_guard(&mut self.main.settings(self.found));
                 section.tls = self.offer(&mut section);
                 self.sasl(&mut section, &mut foreign);
             }
@@ -196,6 +198,10 @@ impl Builder<'_> {
                 }
                 Kind::Domains => {
                     section.domains.insert(name.into(), MatchList::domains(&mut settings, name));
+                    settings.text(name)
+                }
+                Kind::Restrictions => {
+                    section.restrictions.insert(name.into(), restrictions::parse(&mut settings, name));
                     settings.text(name)
                 }
                 _ => settings.text(name),

@@ -1,6 +1,7 @@
 //! The orders that a service gives: all of its ways to the outside.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -152,6 +153,19 @@ impl<D: Send + 'static> Cx<D> {
     pub fn adopt(&mut self, fd: OwnedFd) -> std::io::Result<ConnId> {
         let socket = Socket::from_fd(fd)?;
         self.add(socket)
+    }
+
+    /// Begins to connect to an Internet address; [`crate::Service::connected`] is called when the connection is made,
+    /// `closed` when it cannot be. A [`Cx::deadline`] limits the time. Needs `connect` of the service's calls.
+    ///
+    /// # Errors
+    /// What the system says at once, e.g. that the network is unreachable.
+    pub fn connect(&mut self, address: SocketAddr) -> std::io::Result<ConnId> {
+        let id = self.add(Socket::connect(address)?)?;
+        if let Some(connection) = self.connection(id) {
+            connection.connecting = true;
+        }
+        Ok(id)
     }
 
     pub(crate) fn add(&mut self, socket: Socket) -> std::io::Result<ConnId> {

@@ -64,6 +64,8 @@ pub trait Service: Sized {
 
     /// A client has connected to listener number `listener` of the [`Setup`].
     fn accepted(&mut self, _cx: &mut Cx<Self::Done>, _conn: ConnId, _listener: usize, _remote: Remote) {}
+    /// The connection that was asked for with [`Cx::connect`] is made.
+    fn connected(&mut self, _cx: &mut Cx<Self::Done>, _conn: ConnId) {}
     /// There is new input ([`Cx::input`]).
     fn input(&mut self, _cx: &mut Cx<Self::Done>, _conn: ConnId) {}
     /// All output of this connection has left.

@@ -321,6 +321,14 @@ impl<S: Service> Worker<S> {
         let Some(connection) = self.cx.connections.get_mut(slot).and_then(Option::as_deref_mut) else { return };
         let id = connection.id;
         connection.readable = true;
+        if connection.connecting {
+            match connection.connect_done() {
+                Ok(true) => self.service.connected(&mut self.cx, id),
+                Ok(false) => return,
+                Err(why) => return self.over(id, why),
+            }
+        }
+        let Some(connection) = self.cx.connection(id) else { return };
         if writable && connection.pending() > 0 {
             self.flush(id);
         }
@@ -329,7 +337,7 @@ impl<S: Service> Worker<S> {
 
     fn read(&mut self, id: ConnId) {
         let Some(connection) = self.cx.connection(id) else { return };
-        if connection.closing || connection.paused {
+        if connection.closing || connection.paused || connection.connecting {
             return;
         }
         let had = !connection.input.is_empty();

@@ -12,6 +12,7 @@ pub mod match_list;
 mod names;
 pub mod network;
 pub mod postconf;
+pub mod restrictions;
 pub mod settings;
 pub mod system;
 pub mod table;

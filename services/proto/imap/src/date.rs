@@ -48,9 +48,13 @@ impl Day {
 /// zone           = ("+" / "-") 4DIGIT
 /// ```
 ///
-/// RFC 3501 section 9. A second may be 60, once in a while.
+/// RFC 3501 section 9. A second may be 60, once in a while. A day of one digit without the space is taken as well, as
+/// Dovecot does.
 pub fn parse_date_time(text: &[u8]) -> Option<i64> {
-    let text: &[u8; 26] = text.try_into().ok()?;
+    let mut padded = [b' '; 26];
+    let missing = padded.len().checked_sub(text.len()).filter(|missing| *missing <= 1)?;
+    padded[missing..].copy_from_slice(text);
+    let text = &padded;
     let punctuation = [(2, b'-'), (6, b'-'), (11, b' '), (14, b':'), (17, b':'), (20, b' ')];
     if punctuation.iter().any(|(at, expected)| text[*at] != *expected) {
         return None;
@@ -176,6 +180,9 @@ mod tests {
         for (text, expected) in [
             ("20-Nov-2026 10:00:00 +0100", Some(1795165200)),
             (" 1-Jan-1970 00:00:00 +0000", Some(0)),
+            ("1-Jan-1970 00:00:00 +0000", Some(0)),
+            ("  -Jan-1970 00:00:00 +0000", None),
+            ("20-Nov-2026 10:00:00 +01000", None),
             ("01-Jan-1970 00:00:00 -0130", Some(5400)),
             ("31-Feb-2026 10:00:00 +0100", None),
             ("20-Nov-2026 24:00:00 +0100", None),

@@ -226,6 +226,18 @@ fn limits_hold() {
 }
 
 #[test]
+fn id_takes_thirty_fields() {
+    for (fields, expected) in
+        [(limits::ID_FIELDS, "a OK ID completed."), (limits::ID_FIELDS + 1, "a BAD Invalid ID parameters")]
+    {
+        let mut login = Login::new(settings(), true, false, now(0));
+        login.process(format!("a ID ({})\r\n", "\"x\" NIL ".repeat(fields)).as_bytes(), now(0));
+        let output = String::from_utf8_lossy(login.output()).into_owned();
+        assert!(output.ends_with(&format!("{expected}\r\n")), "{output}");
+    }
+}
+
+#[test]
 fn silence_ends_the_connection() {
     let mut login = Login::new(settings(), true, false, now(0));
     login.process(b"a NOOP\r\n", now(100));

@@ -144,6 +144,17 @@ fn tagged_lines_show_the_time() {
 }
 
 #[test]
+fn the_log_learns_what_was_going_on() {
+    let mut session = login(&Memory::new());
+    let at = |monotonic_ms| Now { unix: ARRIVAL, monotonic_ms };
+    assert_eq!(session.activity(at(5)), "No commands sent");
+    session.process(b"a noop\r\n", at(1000));
+    assert_eq!(session.activity(at(1400)), "noop finished 0.400 secs ago");
+    session.process(b"b IDLE\r\n", at(2000));
+    assert_eq!(session.activity(at(5126)), "IDLE running for 3.126 secs");
+}
+
+#[test]
 fn patience_with_bad_commands_ends() {
     let mut session = login(&Memory::new());
     let bad = "a FOO\r\n".repeat(limits::BAD_COMMANDS as usize - 1);

@@ -33,6 +33,7 @@ impl<M: Mailboxes> Session<M> {
                 let Some(line) = token::split(self.framer.command()) else {
                     return self.framer.discard();
                 };
+                self.last_command = Some("APPEND".to_owned());
                 let part = parse_append(line.rest, true, true).map_err(Failure::from);
                 (line.tag.to_vec(), part.and_then(|part| self.begin_first(part, announced)))
             }

@@ -101,6 +101,9 @@ pub struct Session<M: Mailboxes> {
     bad_commands: u32,
     closed: bool,
     statistics: Statistics,
+    /// The name of the last command, as it was written, and when it was answered.
+    last_command: Option<String>,
+    finished_ms: u64,
 }
 
 /// The command in progress.
@@ -139,6 +142,8 @@ impl<M: Mailboxes> Session<M> {
             bad_commands: 0,
             closed: false,
             statistics: Statistics::default(),
+            last_command: None,
+            finished_ms: now.monotonic_ms,
         }
     }
 
@@ -199,6 +204,21 @@ impl<M: Mailboxes> Session<M> {
     /// Counters for the log.
     pub fn statistics(&self) -> Statistics {
         self.statistics
+    }
+
+    /// What the log says of a connection that ended without LOGOUT, in Dovecot's words.
+    pub fn activity(&self, now: Now) -> String {
+        let since = |start: u64| {
+            let elapsed = now.monotonic_ms.saturating_sub(start);
+            format!("{}.{:03} secs", elapsed / 1000, elapsed % 1000)
+        };
+        match &self.last_command {
+            None => "No commands sent".to_owned(),
+            Some(name) if matches!(self.running, Running::Nothing) => {
+                format!("{name} finished {} ago", since(self.finished_ms))
+            }
+            Some(name) => format!("{name} running for {}", since(self.started_ms)),
+        }
     }
 
     /// Something happened to the selected mailbox: an idling client is told.
@@ -322,6 +342,7 @@ impl<M: Mailboxes> Session<M> {
             response::timed_line(&mut self.out, "Error in IMAP command: Invalid command name", elapsed);
             return self.count_bad_command();
         };
+        self.last_command = Some(String::from_utf8_lossy(line.name.unwrap_or_default()).into_owned());
         if name == "APPEND" {
             return self.append_without_message(&tag, now);
         }
@@ -377,6 +398,7 @@ impl<M: Mailboxes> Session<M> {
 
     /// Tells the news if this is the moment, and answers the command.
     fn finish(&mut self, tag: &[u8], name: &str, done: Result<Done, Failure>, now: Now) {
+        self.finished_ms = now.monotonic_ms;
         let text = match done {
             Ok(Done::Later) => return,
             Ok(Done::Plain(text)) => text,

@@ -149,3 +149,60 @@ impl<M: Mailboxes> Session<M> {
         Ok(session)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parked() -> Parked {
+        let uids = UidSet::from_ascending([1, 2, 5]);
+        let view = ParkedView {
+            name: MailboxName::inbox(),
+            read_only: false,
+            uid_validity: 7,
+            told_modseq: 3,
+            told_keywords: 0,
+            told_recent: 0,
+            uids,
+            recent: UidSet::default(),
+        };
+        Parked {
+            version: VERSION,
+            idle: Some(b"a1".to_vec()),
+            selected: Some(view),
+            condstore: false,
+            saved: UidSet::default(),
+            bad_commands: 0,
+            statistics: Statistics::default(),
+        }
+    }
+
+    #[test]
+    fn every_field_is_checked() {
+        assert_eq!(parked().check(), Ok(()));
+        let refused = |change: fn(&mut Parked, &mut ParkedView)| {
+            let mut parked = parked();
+            let mut view = parked.selected.take().unwrap();
+            change(&mut parked, &mut view);
+            parked.selected = Some(view);
+            parked.check().unwrap_err()
+        };
+        assert_eq!(refused(|parked, _| parked.version = 0), ResumeError::Version(0));
+        let malformed = ResumeError::Malformed;
+        assert_eq!(refused(|parked, _| parked.idle = Some(b"a\r\n* BYE".to_vec())), malformed("idle"));
+        assert_eq!(refused(|parked, _| parked.idle = Some(b"a b".to_vec())), malformed("idle"));
+        let scattered = |count: usize| UidSet::from_ascending((1..=count as u32).map(|number| 2 * number));
+        assert_eq!(scattered(limits::PARKED_RANGES).ranges().len(), limits::PARKED_RANGES);
+        let mut most = parked();
+        most.saved = scattered(limits::PARKED_RANGES);
+        assert_eq!(most.check(), Ok(()));
+        most.saved = scattered(limits::PARKED_RANGES + 1);
+        assert_eq!(most.check(), Err(malformed("saved")));
+        let many = |_: &mut Parked, view: &mut ParkedView| {
+            view.uids = UidSet::from_ranges(vec![(1, limits::MAILBOX_MESSAGES as u32 + 1)]);
+        };
+        assert_eq!(refused(many), malformed("uids"));
+        assert_eq!(refused(|_, view| view.recent = UidSet::from_ranges(vec![(0, 3)])), malformed("recent"));
+        assert_eq!(refused(|_, view| view.told_keywords = limits::KEYWORDS as u32 + 1), malformed("keywords"));
+    }
+}

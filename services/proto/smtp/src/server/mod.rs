@@ -312,6 +312,11 @@ impl Session {
         self.transaction.as_ref().and_then(|transaction| transaction.queue_id.as_deref()).unwrap_or("NOQUEUE")
     }
 
+    /// Whether commands were sent ahead where the client had to wait for us (`reject_unauth_pipelining`).
+    pub fn is_unauthorized_pipelining(&self) -> bool {
+        self.pipelining_noticed
+    }
+
     /// Where the session is, for log lines: a command, `END-OF-MESSAGE` or `CONNECT`.
     pub fn stage(&self) -> &'static str {
         self.stage

@@ -1,0 +1,204 @@
+//! The parameters of smtpd, taken from its section once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipc_config::postfix::match_list::NetworkList;
+use ipc_config::postfix::restrictions::Restriction;
+use ipc_config::section::Section;
+use proto_smtp::body::Newlines;
+use proto_smtp::server::{Config as SessionConfig, Dialect, Keywords, Matcher, Smtp, TlsLevel};
+
+use crate::policy::Codes;
+
+/// What all sessions of this process share, but for the SASL mechanisms, which the authentication server tells.
+#[derive(Debug)]
+pub struct Config {
+    /// `myhostname`
+    pub hostname: String,
+    /// `mail_name`
+    pub mail_name: String,
+    /// `smtpd_timeout`
+    pub timeout: Duration,
+    /// `smtpd_delay_reject`
+    pub delay_reject: bool,
+    /// `smtpd_reject_unlisted_recipient`
+    pub reject_unlisted: bool,
+    /// The lists, by parameter.
+    pub restrictions: BTreeMap<String, Vec<Restriction>>,
+    /// Networks and reply codes.
+    pub codes: Codes,
+    /// `smtpd_forbid_bare_newline`
+    pub newlines: Newlines,
+    /// `smtpd_forbid_bare_newline_exclusions`
+    pub newline_exclusions: NetworkList,
+    /// `smtpd_discard_ehlo_keywords`
+    pub discard: Keywords,
+    /// SASL, when it is on.
+    pub sasl: Option<Sasl>,
+    /// `smtpd_tls_auth_only`, or implied by `smtpd_tls_security_level = encrypt`.
+    pub tls_auth_only: bool,
+    /// `smtpd_tls_loglevel`
+    pub tls_log: bool,
+    /// `smtpd_tls_received_header`
+    pub tls_header: bool,
+    /// `smtpd_sasl_authenticated_header`
+    pub sasl_header: bool,
+    session: Smtp,
+}
+
+/// SASL parameters.
+#[derive(Debug, Clone)]
+pub struct Sasl {
+    /// `smtpd_sasl_path`, for the log.
+    pub path: String,
+    /// `smtpd_sasl_local_domain`
+    pub realm: String,
+    /// `smtpd_sasl_service`
+    pub service: String,
+    /// `smtpd_sasl_security_options`
+    options: Vec<String>,
+    /// `smtpd_sasl_tls_security_options`
+    tls_options: Vec<String>,
+}
+
+impl Config {
+    /// Reads the section.
+    pub fn new(section: &Section) -> Config {
+        let values = &section.transport;
+        let code = |name: &str| values.number(name) as u16;
+        let words = |name: &str| values.list(name).into_iter().map(str::to_string).collect::<Vec<_>>();
+        let level = values.text("smtpd_tls_security_level");
+        let level = match (level, values.boolean("smtpd_enforce_tls"), values.boolean("smtpd_use_tls")) {
+            _ if section.tls.is_none() => TlsLevel::None,
+            ("encrypt", ..) | ("", true, _) => TlsLevel::Encrypt,
+            ("may", ..) | ("", _, true) => TlsLevel::May,
+            _ => TlsLevel::None,
+        };
+        let networks = |name: &str| {
+            section.networks.get(name).cloned().unwrap_or(NetworkList { parents: false, items: Vec::new() })
+        };
+        let forbidden = words("smtpd_forbidden_commands");
+        let noop = words("smtpd_noop_commands");
+        Config {
+            hostname: values.text("myhostname").into(),
+            mail_name: values.text("mail_name").into(),
+            timeout: values.time("smtpd_timeout"),
+            delay_reject: values.boolean("smtpd_delay_reject"),
+            reject_unlisted: values.boolean("smtpd_reject_unlisted_recipient"),
+            restrictions: section.restrictions.clone(),
+            codes: Codes {
+                networks: networks("mynetworks"),
+                reject: code("reject_code"),
+                relay: code("relay_domains_reject_code"),
+                unknown_local: code("unknown_local_recipient_reject_code"),
+                unknown_virtual_alias: code("unknown_virtual_alias_reject_code"),
+                unknown_virtual_mailbox: code("unknown_virtual_mailbox_reject_code"),
+                unknown_relay: code("unknown_relay_recipient_reject_code"),
+                show_table: values.boolean("show_user_unknown_table_name"),
+            },
+            newlines: match values.text("smtpd_forbid_bare_newline") {
+                "no" => Newlines::Accept,
+                "reject" => Newlines::Reject,
+                _ => Newlines::Normalize,
+            },
+            newline_exclusions: networks("smtpd_forbid_bare_newline_exclusions"),
+            // A word that is no keyword is reported when the configuration is checked.
+            discard: Keywords::parse(values.text("smtpd_discard_ehlo_keywords")).unwrap_or_default(),
+            sasl: section.foreign("sasl").map(|_| Sasl {
+                path: values.text("smtpd_sasl_path").into(),
+                realm: values.text("smtpd_sasl_local_domain").into(),
+                service: values.text("smtpd_sasl_service").into(),
+                options: words("smtpd_sasl_security_options"),
+                tls_options: words("smtpd_sasl_tls_security_options"),
+            }),
+            tls_auth_only: values.boolean("smtpd_tls_auth_only") || level == TlsLevel::Encrypt,
+            tls_log: values.number("smtpd_tls_loglevel") > 0,
+            tls_header: values.boolean("smtpd_tls_received_header"),
+            sasl_header: values.boolean("smtpd_sasl_authenticated_header"),
+            session: Smtp {
+                banner: values.text("smtpd_banner").into(),
+                message_size_limit: Some(values.number("message_size_limit")).filter(|&limit| limit > 0),
+                line_length_limit: values.number("line_length_limit") as usize,
+                sasl_response_limit: values.number("smtpd_sasl_response_limit") as usize,
+                recipient_limit: values.number("smtpd_recipient_limit") as usize,
+                recipient_overshoot_limit: values.number("smtpd_recipient_overshoot_limit") as usize,
+                soft_error_limit: values.number("smtpd_soft_error_limit"),
+                hard_error_limit: values.number("smtpd_hard_error_limit"),
+                error_sleep_time: values.time("smtpd_error_sleep_time"),
+                junk_command_limit: values.number("smtpd_junk_command_limit"),
+                helo_required: values.boolean("smtpd_helo_required"),
+                disable_vrfy: values.boolean("disable_vrfy_command"),
+                strict_envelopes: values.boolean("strict_rfc821_envelopes"),
+                smtputf8: values.boolean("smtputf8_enable"),
+                tls: level,
+                broken_auth_clients: values.boolean("broken_sasl_auth_clients"),
+                bare_newline_code: code("smtpd_forbid_bare_newline_reject_code"),
+                forbidden_commands: matcher(forbidden),
+                noop_commands: matcher(noop),
+                soft_bounce: values.boolean("soft_bounce"),
+                ..Smtp::default()
+            },
+        }
+    }
+
+    /// The list of a parameter.
+    pub fn list(&self, name: &str) -> &[Restriction] {
+        self.restrictions.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The settings of a session, with the mechanisms that the authentication server offers.
+    pub fn session(&self, mechanisms: &[(String, Vec<String>)]) -> SessionConfig {
+        let mut smtp = self.session.clone();
+        if let Some(sasl) = &self.sasl {
+            let allowed = |options: &[String]| -> Vec<String> {
+                let fits = |(_, properties): &&(String, Vec<String>)| suits(properties, options);
+                mechanisms.iter().filter(fits).map(|(name, _)| name.clone()).collect()
+            };
+            smtp.mechanisms_under_tls = allowed(&sasl.tls_options);
+            smtp.mechanisms_in_clear = if self.tls_auth_only { Vec::new() } else { allowed(&sasl.options) };
+        }
+        SessionConfig { hostname: self.hostname.clone(), dialect: Dialect::Smtp(smtp) }
+    }
+}
+
+/// Whether a mechanism with these properties is allowed by `noplaintext`, `noanonymous`, … (postconf(5),
+/// `smtpd_sasl_security_options`).
+fn suits(properties: &[String], options: &[String]) -> bool {
+    let has = |name: &str| properties.iter().any(|property| property == name);
+    options.iter().all(|option| match option.as_str() {
+        "noplaintext" => !has("plaintext"),
+        "noanonymous" => !has("anonymous"),
+        "noactive" => !has("active"),
+        "nodictionary" => !has("dictionary"),
+        "forward_secrecy" => has("forward-secrecy"),
+        "mutual_auth" => has("mutual-auth"),
+        _ => true,
+    })
+}
+
+/// Words, and the pattern of Postfix's default for `smtpd_forbidden_commands`: anything that does not begin with a letter.
+fn matcher(words: Vec<String>) -> Matcher {
+    let bogus = words.iter().any(|word| word.contains("^[^A-Z]"));
+    Matcher::new(move |command| {
+        words.iter().any(|word| word.eq_ignore_ascii_case(command))
+            || (bogus && !command.starts_with(|first: char| first.is_ascii_alphabetic()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mechanisms_are_filtered_by_their_properties() {
+        let has = |properties: &[&str], options: &[&str]| {
+            let strings = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+            suits(&strings(properties), &strings(options))
+        };
+        assert!(has(&["plaintext"], &["noanonymous"]));
+        assert!(!has(&["plaintext"], &["noplaintext"]));
+        assert!(!has(&["anonymous"], &["noanonymous"]));
+        assert!(has(&["mutual-auth"], &["mutual_auth"]) && !has(&[], &["mutual_auth"]));
+    }
+}
