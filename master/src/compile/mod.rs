@@ -40,9 +40,13 @@ pub struct Files {
 }
 
 impl Files {
-    /// The files in a configuration folder. A link that leads nowhere counts as there: its target is missed loudly.
+    /// The files in a configuration folder. A link stands for its target, so that what the file includes is looked for
+    /// beside the target; one that leads nowhere counts as there: its target is missed loudly.
     pub fn in_folder(folder: &Path) -> Files {
-        let there = |name: &str| Some(folder.join(name)).filter(|path| path.symlink_metadata().is_ok());
+        let there = |name: &str| {
+            let path = Some(folder.join(name)).filter(|path| path.symlink_metadata().is_ok())?;
+            Some(path.canonicalize().unwrap_or(path))
+        };
         Files { main_cf: there("main.cf"), master_cf: there("master.cf"), dovecot_conf: there("dovecot.conf") }
     }
 
