@@ -140,8 +140,21 @@ const FILES_LEGACY: &[c_long] = &[libc::SYS_rename, libc::SYS_unlink, libc::SYS_
 #[cfg(not(target_arch = "x86_64"))]
 const FILES_LEGACY: &[c_long] = &[];
 const MEMFD: &[c_long] = &[libc::SYS_memfd_create, libc::SYS_ftruncate];
-const NOTIFY: &[c_long] = &[libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch];
-const FORK: &[c_long] = &[libc::SYS_clone, libc::SYS_wait4, libc::SYS_waitid, libc::SYS_kill];
+/// A watch takes a path: with `fchdir` that is "." for a folder that is held.
+const NOTIFY: &[c_long] =
+    &[libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch, libc::SYS_fchdir];
+const FORK: &[c_long] = &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_kill];
+/// What a fork must not ask for: a share of its memory, files or namespaces of its own.
+const NO_FORK: u64 = (libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET) as u64;
 const NARROW: &[c_long] = &[
     libc::SYS_landlock_create_ruleset,
     libc::SYS_landlock_add_rule,
@@ -229,9 +242,16 @@ fn rules(calls: Calls, local_sockets: bool) -> Result<Rules, seccompiler::Backen
     if !families.is_empty() {
         rules.insert(libc::SYS_socket, families);
     }
-    if calls.threads && !calls.fork {
+    let mut clone = Vec::new();
+    if calls.threads {
         let thread = (libc::CLONE_THREAD | libc::CLONE_VM) as u64;
-        rules.insert(libc::SYS_clone, vec![masked(0, thread, thread)?]);
+        clone.push(masked(0, thread, thread)?);
+    }
+    if calls.fork {
+        clone.push(masked(0, NO_FORK, 0)?);
+    }
+    if !clone.is_empty() {
+        rules.insert(libc::SYS_clone, clone);
     }
     Ok(rules)
 }
@@ -290,5 +310,13 @@ mod tests {
         let rules = rules(Calls { accept: true, ..Calls::default() }, false).unwrap();
         assert!(!rules.contains_key(&libc::SYS_openat) && !rules.contains_key(&libc::SYS_connect));
         assert!(!rules.contains_key(&libc::SYS_socket) && !rules.contains_key(&libc::SYS_clone));
+    }
+
+    #[test]
+    fn what_a_narrowed_process_has_left_cannot_fork_or_narrow() {
+        let rules = rules(Calls { files: true, notify: true, ..Calls::default() }).unwrap();
+        for call in [libc::SYS_clone, libc::SYS_wait4, libc::SYS_landlock_restrict_self, libc::SYS_seccomp] {
+            assert!(!rules.contains_key(&call), "system call {call}");
+        }
     }
 }

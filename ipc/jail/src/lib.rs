@@ -10,7 +10,7 @@ mod filter;
 mod paths;
 pub mod sys;
 
-pub use enter::{Entered, JailError, STEPS, Step, enter};
+pub use enter::{Entered, JailError, STEPS, Step, enter, narrow};
 pub use filter::{Calls, install as install_filter};
 pub use paths::{Access, Grant};
 

@@ -145,7 +145,8 @@ impl Builder<'_> {
             None if self.program.name == "smtp" => (1, 1000),
             None => share(limit),
         };
-        let always = matches!(self.program.name, "qmgr" | "cleanup");
+        // No client wakes these: the queue is theirs to serve, and an agent that is not there is given no work.
+        let always = matches!(self.program.name, "qmgr" | "cleanup" | "smtp");
         let wakeup = Some(self.row.wakeup).filter(|wakeup| wakeup.seconds > 0 && !always);
         let rules = Rules {
             limit: processes,
