@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn what_a_narrowed_process_has_left_cannot_fork_or_narrow() {
-        let rules = rules(Calls { files: true, notify: true, ..Calls::default() }).unwrap();
+        let rules = rules(Calls { files: true, notify: true, ..Calls::default() }, false).unwrap();
         for call in [libc::SYS_clone, libc::SYS_wait4, libc::SYS_landlock_restrict_self, libc::SYS_seccomp] {
             assert!(!rules.contains_key(&call), "system call {call}");
         }
