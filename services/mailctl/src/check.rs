@@ -84,4 +84,15 @@ mod tests {
             (&json!(1), &json!("error"), &json!("mend it"))
         );
     }
+
+    #[test]
+    fn the_installed_files_are_clean() {
+        let files = Files::in_folder(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../etc"));
+        let (transport, mailbox) = find(&files);
+        let said: Vec<String> = transport.iter().map(ToString::to_string).collect();
+        assert_eq!(said, [""; 0]);
+        // The accounts that Dovecot's defaults name are the package's to make.
+        let said = mailbox.iter().map(ToString::to_string).filter(|line| !line.contains("doesn't exist"));
+        assert_eq!(said.collect::<Vec<_>>(), [""; 0]);
+    }
 }
