@@ -76,7 +76,7 @@ def _(world):
     client = fill(world, 3)
     ok(client.select())
     ok(client.create("Work"))
-    assert ok(client.uid("MOVE", "2", "Work"))
+    ok(client.uid("MOVE", "2", "Work"))
     assert ok(client.search(None, "ALL")) == [b"1 2"]
     assert ok(client.search(None, "SUBJECT", "number")) == [b"1 2"]
     assert ok(client.search(None, "BODY", '"of number 3"')) == [b"2"]
@@ -132,11 +132,14 @@ User %s
 Pass %s
 SSLType STARTTLS
 CertificateFile %s
+
 IMAPStore far
 Account there
+
 MaildirStore near
 Path /root/near/
 Inbox /root/near/INBOX
+
 Channel all
 Far :far:
 Near :near:
