@@ -83,7 +83,7 @@ def _(world):
     assert ok(client.search(None, "NOT", "TEXT", '"number 3"')) == [b"1"]
     ok(client.copy("1", "Work"))
     ok(client.store("1", "+FLAGS", r"(\Deleted)"))
-    assert ok(client.expunge()) == [b"1"]
+    assert client.expunge()[0] == "OK"
     assert len(world.mails()) == 1 and len(world.mails(folder=".Work")) == 2
     assert ok(client.select("Work")) == [b"2"]
     assert b"number 2" in ok(client.fetch("1", "(BODY[HEADER.FIELDS (SUBJECT)])"))[0][1]

@@ -65,8 +65,10 @@ DOVECOT = {
 }
 
 # Postfix 3.7 does not start with a main.cf that has neither compatibility_level nor this, as the tutorial's has; the tutorial
-# was written for one that did, and Posthorn does. The value is the default that both give it.
-PEER_MAIN = "smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination\n"
+# was written for one that did, and Posthorn does, with the defaults of compatibility level 3.6.
+PEER_MAIN = """smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination
+smtputf8_enable = yes
+"""
 
 # 000: `virtual`, sdbox, one file of users that is both passdb and userdb.
 MAIN_000 = """compatibility_level = 3.6
