@@ -116,8 +116,8 @@ class System:
         return found
 
     def workers(self):
-        """pid -> program, without the master and the control command."""
-        return {pid: program for pid, program in self.processes().items() if program not in ("master", "mailctl")}
+        """pid -> program, without the master and what administrators and benchmarks run."""
+        return {pid: program for pid, program in self.processes().items() if program not in ("master", "mailctl", "bench-load")}
 
 
 def kill(pid):
