@@ -110,7 +110,7 @@ pub struct User {
 /// An answer of `auth`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromAuth {
-    /// First on each channel: what can be offered. Empty when there is no usable passdb.
+    /// First on each channel, and again when it has changed: what can be offered. Empty when there is no usable passdb.
     Mechanisms {
         /// Names in the configured order.
         names: Vec<String>,
