@@ -239,8 +239,7 @@ fn messages_are_changed() {
         said(1, "postsuper: fatal: invalid directory name: nosuch\n")
     );
     assert_eq!(master.bench.run("postsuper", "-e ALL").status, 69);
-    assert!(master.bench.read("log").contains("]: 69C4463: removed
-"));
+    assert!(master.bench.read("log").contains("]: 69C4463: removed"));
 }
 
 #[test]
