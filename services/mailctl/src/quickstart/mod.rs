@@ -84,7 +84,13 @@ fn quickstart(folder: &Path) -> Result<(), Failed> {
         Status::OK => step("started the mail system"),
         status => return Err(Failed(status, "the mail system did not start; what it said stands above".into())),
     }
-    try_it(&plan, &passwords, certificate)?;
+    try_it(&plan, &passwords, certificate).map_err(|Failed(status, problem)| {
+        let folder = folder.display();
+        Failed(
+            status,
+            format!("{problem}\nIt still runs: see {folder}/mail.log, and stop it with mailctl -c {folder} stop"),
+        )
+    })?;
     explain(&plan, &passwords);
     Ok(())
 }
@@ -112,7 +118,7 @@ fn free_ports() -> Result<Ports, Failed> {
 
 fn account() -> Result<Account, Failed> {
     let (uid, gid) = (Uid::effective(), Gid::effective());
-    let unknown = || Failed(Status(67), format!("uid {uid} or gid {gid} has no name"));
+    let unknown = || Failed(Status::NO_USER, format!("uid {uid} or gid {gid} has no name"));
     let user = User::from_uid(uid).ok().flatten().ok_or_else(unknown)?.name;
     let group = Group::from_gid(gid).ok().flatten().ok_or_else(unknown)?.name;
     Ok(Account { user, group, uid: uid.as_raw(), gid: gid.as_raw() })
