@@ -557,9 +557,12 @@ impl<S: Service> Worker<S> {
     fn drain(&mut self) {
         if !self.cx.draining {
             self.cx.draining = true;
-            for listener in &mut self.listeners {
+            // Closed at once: while a draining process held them, nobody else could listen there. What waits in their
+            // queues is accepted by those who share them.
+            for mut listener in self.listeners.drain(..) {
                 let _ = self.poll.registry().deregister(listener.source());
             }
+            self.waiting.clear();
             self.service.drain(&mut self.cx);
         }
     }
