@@ -18,7 +18,7 @@ use crate::table::{At, Foreign, Listen};
 /// Clients that may wait to be accepted. The kernel's `somaxconn` bounds it further.
 const BACKLOG: i32 = 4096;
 /// How long an address may still be taken before that is an error.
-const BIND_PATIENCE: Duration = Duration::from_millis(500);
+pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Opens a listener.
 ///
@@ -49,9 +49,7 @@ fn bind_patiently(fd: &OwnedFd, address: &SockaddrStorage) -> io::Result<()> {
     let start = Instant::now();
     loop {
         match bind(fd.as_raw_fd(), address) {
-            Err(nix::errno::Errno::EADDRINUSE) if start.elapsed() < BIND_PATIENCE => {
-                std::thread::sleep(BIND_PATIENCE / 20)
-            }
+            Err(nix::errno::Errno::EADDRINUSE) if start.elapsed() < PATIENCE => std::thread::sleep(PATIENCE / 20),
             result => return Ok(result?),
         }
     }
