@@ -154,7 +154,7 @@ impl Supervisor {
             });
             match same.map_or_else(|| listen::open(listener), Ok) {
                 Ok(fd) => listeners.push(fd),
-                Err(error) => errors.push(format!("{}: listen on {:?}: {error}", spec.name, listener.at)),
+                Err(error) => errors.push(format!("{}: listen on {}: {error}", spec.name, listener.at)),
             }
         }
         if errors.is_empty() { Ok(listeners) } else { Err(errors) }

@@ -112,8 +112,6 @@ pub enum FolderAccess {
     Read,
     /// Read, write, create, rename and remove.
     Write,
-    /// Create, write and rename, read no file.
-    Deposit,
 }
 
 /// From a worker to the master.

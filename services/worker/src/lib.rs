@@ -11,16 +11,20 @@
 mod boot;
 mod connection;
 mod cx;
+mod detach;
 mod peers;
 mod pool;
 mod run;
 mod socket;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timers;
 pub mod tls;
 
 pub use boot::{Folder, Setup, StartError};
 pub use connection::{ConnId, Secured};
 pub use cx::{ActingRequest, Cx};
+pub use detach::Detached;
 pub use ipc_jail::Calls;
 pub use ipc_messages::control::{Boot, Hub, Listener, Peer};
 pub use ipc_wire::Frame;

@@ -28,10 +28,12 @@ mod content;
 mod maildir_list;
 mod maildir_scan;
 mod sdbox_scan;
+mod stream;
 
 pub use add::{Addition, Copied, Staged};
 pub use change::{FlagUpdate, Stored, UpdateMode};
 pub use content::{Content, Facts};
+pub use stream::Incoming;
 
 /// Keywords of one mailbox in a format that does not limit them itself.
 pub const MAX_KEYWORDS: usize = 64;
