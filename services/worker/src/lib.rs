@@ -11,6 +11,7 @@
 mod boot;
 mod connection;
 mod cx;
+mod outbox;
 mod peers;
 mod pool;
 mod run;
@@ -24,6 +25,7 @@ pub use cx::{ActingRequest, Cx};
 pub use ipc_jail::Calls;
 pub use ipc_messages::control::{Boot, Hub, Listener, Peer};
 pub use ipc_wire::Frame;
+pub use outbox::Outbox;
 pub use peers::PeerId;
 pub use run::run;
 pub use socket::{Remote, Why};
