@@ -98,10 +98,13 @@ pub enum Failure {
     Other(String),
 }
 
+/// A message's record, and what `qmgr` is told; or why there is none.
+pub type Committed = Result<(Sequence, Stored), Failure>;
+
 /// What was done.
 #[derive(Debug)]
 pub enum Done {
-    Committed { results: Vec<(Token, Result<(Sequence, Stored), Failure>)>, freed: Sequence, free_segments: usize },
+    Committed { results: Vec<(Token, Committed)>, freed: Sequence, free_segments: usize },
     Read(Vec<(Sequence, Result<Stored, String>)>),
     Numbers(Result<Vec<Ids>, String>),
     Filed(Vec<(QueueId, Result<Place, String>)>),
@@ -139,6 +142,15 @@ impl Done {
     }
 }
 
+/// A queue that was opened.
+pub struct Opened<F: Fs> {
+    pub disk: Disk<F>,
+    /// What the journal holds.
+    pub live: Vec<Live>,
+    /// What of it cannot be read.
+    pub damage: Vec<Damage>,
+}
+
 /// The disk of one queue directory.
 pub struct Disk<F: Fs> {
     fs: F,
@@ -148,19 +160,18 @@ pub struct Disk<F: Fs> {
 }
 
 impl<F: Fs> Disk<F> {
-    /// Opens the queue or makes it, and brings it in order after a crash. `now` is in microseconds since 1970. Returns what the
-    /// journal holds, and what of it is damaged.
+    /// Opens the queue or makes it, and brings it in order after a crash. `now` is in microseconds since 1970.
     ///
     /// # Errors
     /// What the disk refuses.
-    pub fn open(fs: F, geometry: Geometry, now: u64) -> Result<(Disk<F>, Vec<Live>, Vec<Damage>), DiskError> {
+    pub fn open(fs: F, geometry: Geometry, now: u64) -> Result<Opened<F>, DiskError> {
         prepare(&fs)?;
         let ids = IdAllocator::open(&fs, now)?;
         let (journal, damage) = Journal::open(&fs, geometry)?;
         let live: Vec<Live> = journal.live().collect();
         sweep(&fs, &live)?;
         let disk = Disk { fs, journal: Mutex::new(journal), ids: Mutex::new(ids), drafts: Mutex::new(HashMap::new()) };
-        Ok((disk, live, damage))
+        Ok(Opened { disk, live, damage })
     }
 
     /// Does it; blocks.

@@ -25,7 +25,7 @@ use store_queue::journal::Geometry;
 use worker::{Calls, Cx, Frame, Hub, Outbox, Peer, PeerId, Service, Setup, StartError};
 
 use crate::core::{Action, Core};
-use crate::disk::{Disk, Done, LANES};
+use crate::disk::{Disk, Done, LANES, Opened};
 use crate::settings::Settings;
 
 /// How often time is looked at while there is something to do.
@@ -76,7 +76,7 @@ impl Service for Cleanup {
         cx.set_threads(LANES);
         let now = now();
         let opened = Disk::open(queue, Geometry::default(), now.as_micros() as u64);
-        let (disk, live, damage) = opened.map_err(|error| StartError::new("queue", error))?;
+        let Opened { disk, live, damage } = opened.map_err(|error| StartError::new("queue", error))?;
         for damage in damage {
             slog::warn!(cx.log(), "{damage}");
         }

@@ -12,7 +12,7 @@ use store_queue::testing::envelope;
 use store_queue::{DiskError, Folder};
 
 use super::*;
-use crate::disk::Disk;
+use crate::disk::{Disk, Opened};
 use crate::message::{MAX_INLINE, TOO_BIG};
 
 const GEOMETRY: Geometry = Geometry { segments: 4, segment_size: 1024 * 1024 };
@@ -38,7 +38,7 @@ fn id(number: u64) -> QueueId {
 
 impl Bench {
     fn open(fs: &Model) -> Result<Bench, DiskError> {
-        let (disk, live, damage) = Disk::open(fs.clone(), GEOMETRY, 1_700_000_000_000_000)?;
+        let Opened { disk, live, damage } = Disk::open(fs.clone(), GEOMETRY, 1_700_000_000_000_000)?;
         assert!(damage.is_empty());
         let core = Core::new(Settings::default(), &live, 0);
         Ok(Bench { core, disk, told: vec![], asked: vec![], qmgr: vec![], fds: 0, log: vec![] })
