@@ -130,6 +130,11 @@ pub enum FromWorker {
         /// Position in the list that the master compiled for this service.
         index: u16,
     },
+    /// From `qmgr` alone: mail waits for this delivery service, and no process of it has come.
+    Wake {
+        /// The service's name in `master.cf`, e.g. `lmtp`.
+        service: String,
+    },
     /// From `auth` alone: a process that acts for an account is needed.
     Acting {
         /// Names the request in the answer.
