@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
@@ -46,6 +46,10 @@ pub fn open(listener: &Listen) -> io::Result<OwnedFd> {
 fn open_unix(path: &Path, mode: u32, uid: u32, gid: u32) -> io::Result<OwnedFd> {
     if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket()) {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket has this name"));
+    }
+    if let Some(folder) = path.parent() {
+        // `/run/dovecot` and the like are gone after each boot.
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     }
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
     name.push(".new");

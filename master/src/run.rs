@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use ipc_config::diagnostic::Severity;
 use ipc_messages::admin::{Answer, HalfName, PID_FILE, Request, ServiceRow};
-use ipc_messages::log::{Half as LogHalf, Identity, Severity};
+use ipc_messages::log::{Half as LogHalf, Identity, Severity as LogSeverity};
 use mio::{Events, Interest, Poll, Token};
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -169,7 +170,7 @@ impl Master {
         let table = configuration.table();
         let fatal: Vec<String> = configuration
             .all_found()
-            .filter(|found| found.severity == ipc_config::diagnostic::Severity::Error)
+            .filter(|found| found.severity == Severity::Error)
             .map(ToString::to_string)
             .collect();
         if table.services.is_empty() {
@@ -234,9 +235,9 @@ impl Master {
         if let Some(conf) = &configuration.mailbox {
             let protocols = conf.protocols().join(", ");
             let text = format!("Posthorn v{version} starting up for {protocols}");
-            self.sender.line_as(LogHalf::Mailbox, "master", Severity::Info, text);
+            self.sender.line_as(LogHalf::Mailbox, "master", LogSeverity::Info, text);
         }
-        for found in configuration.all_found() {
+        for found in configuration.all_found().filter(|found| found.severity >= Severity::Warning) {
             slog::warn!(self.log, "{found}");
         }
     }
@@ -404,7 +405,7 @@ impl Master {
         let table = configuration.table();
         let errors: Vec<String> = configuration
             .all_found()
-            .filter(|found| found.severity == ipc_config::diagnostic::Severity::Error)
+            .filter(|found| found.severity == Severity::Error)
             .map(ToString::to_string)
             .collect();
         for error in &errors {
@@ -436,7 +437,7 @@ impl Master {
             self.sender.line_as(
                 LogHalf::Mailbox,
                 "master",
-                Severity::Warning,
+                LogSeverity::Warning,
                 "SIGHUP received - reloading configuration".into(),
             );
         }

@@ -154,7 +154,7 @@ impl Supervisor {
             });
             match same.map_or_else(|| listen::open(listener), Ok) {
                 Ok(fd) => listeners.push(fd),
-                Err(error) => errors.push(format!("{}: listen on {:?}: {error}", spec.name, listener.at)),
+                Err(error) => errors.push(format!("{}: listen on {}: {error}", spec.name, listener.at)),
             }
         }
         if errors.is_empty() { Ok(listeners) } else { Err(errors) }
@@ -211,6 +211,8 @@ impl Supervisor {
         self.act(actions);
     }
 
+    /// New settings for the programs that act for accounts. A service that runs keeps its inbox, which `auth` and the login
+    /// processes hold; its processes finish their sessions under the old settings.
     fn apply_acting(&mut self, specs: BTreeMap<Acting, Spec>) {
         let changed: Vec<Acting> = self
             .acting_specs
@@ -218,14 +220,27 @@ impl Supervisor {
             .filter(|(acting, spec)| specs.get(acting) != Some(spec))
             .map(|(&acting, _)| acting)
             .collect();
-        let stale = |service: &Service| service.acting.as_ref().is_some_and(|key| changed.contains(&key.0));
-        let stale: Vec<ServiceId> =
-            self.services.iter().filter(|(_, service)| stale(service)).map(|(&id, _)| id).collect();
         self.acting_specs = specs;
-        // A new one is made when `auth`, which was told of the change as well, asks for it.
-        for id in stale {
-            self.stop_service(id);
+        let stale = |service: &Service| service.acting.clone().filter(|key| changed.contains(&key.0));
+        let stale: Vec<(ServiceId, ActingKey)> =
+            self.services.iter().filter_map(|(&id, service)| Some((id, stale(service)?))).collect();
+        for (id, key) in stale {
+            match self.acting_spec(&key) {
+                Some(spec) => self.change(id, spec, Vec::new()),
+                None => self.stop_service(id),
+            }
         }
+    }
+
+    /// What a process that acts for an account is started from.
+    fn acting_spec(&self, key: &ActingKey) -> Option<Spec> {
+        let (acting, uid, gid, groups, roots) = key;
+        let mut spec = self.acting_specs.get(acting)?.clone();
+        spec.key = format!("{}:{uid}:{gid}:{groups:?}:{roots:?}", spec.key);
+        spec.account = crate::table::Account { uid: *uid, gid: *gid, groups: groups.clone() };
+        let folder = |path: &PathBuf| Folder { path: path.clone(), access: FolderAccess::Write };
+        spec.folders.extend(roots.iter().map(folder));
+        Some(spec)
     }
 
     fn stop_service(&mut self, id: ServiceId) {
@@ -514,7 +529,9 @@ impl Supervisor {
         };
         process.links.insert(hub, hub_pid);
         let program = self.program_of(pid).map_or("?", |program| program.name).to_string();
-        let client = Peer::Client { program, pid: pid as u32 };
+        let service = self.policy.service_of(pid).and_then(|id| self.services.get(&id));
+        let uid = service.map_or(u32::MAX, |service| service.spec.account.uid);
+        let client = Peer::Client { program, pid: pid as u32, uid };
         self.order(hub_pid, &ToWorker::Peer { peer: client }, vec![answers.into()]);
         self.order(pid, &ToWorker::Peer { peer: Peer::Hub(hub) }, vec![asks.into()]);
     }
@@ -591,17 +608,13 @@ impl Supervisor {
         if self.program_of(pid).and_then(|program| program.hub) != Some(Hub::Auth) {
             return Err("only auth may ask for this".into());
         }
-        let (acting, uid, gid, groups, roots) = &key;
+        let (_, uid, gid, groups, _) = &key;
         if let Some(reason) = self.accounts.refuse(*uid, *gid, groups) {
             return Err(reason);
         }
         let running = |service: &&Service| service.acting.as_ref() == Some(&key) && !service.spec.key.is_empty();
         if !self.services.values().any(|service| running(&service)) {
-            let Some(spec) = self.acting_specs.get(acting) else { return Err("the service is not configured".into()) };
-            let mut spec = spec.clone();
-            spec.key = format!("{}:{uid}:{gid}:{groups:?}:{roots:?}", spec.key);
-            spec.account = crate::table::Account { uid: *uid, gid: *gid, groups: groups.clone() };
-            spec.folders.extend(roots.iter().map(|path| Folder { path: path.clone(), access: FolderAccess::Write }));
+            let spec = self.acting_spec(&key).ok_or("the service is not configured")?;
             self.add(spec, Vec::new(), Some(key.clone()));
         }
         let service = self
@@ -636,7 +649,7 @@ impl Supervisor {
         let (asks, answers) = UnixStream::pair().map_err(|error| error.to_string())?;
         self.order(
             hub_pid,
-            &ToWorker::Peer { peer: Peer::Client { program: "mailctl".into(), pid } },
+            &ToWorker::Peer { peer: Peer::Client { program: "mailctl".into(), pid, uid: 0 } },
             vec![answers.into()],
         );
         Ok(asks.into())

@@ -163,13 +163,23 @@ const QMGR: &[&str] = &[
     "enable_long_queue_ids",
 ];
 
-const BOUNCE: &[&str] =
-    &["myhostname", "mail_name", "bounce_size_limit", "double_bounce_sender", "notify_classes", "bounce_template_file"];
+const BOUNCE: &[&str] = &[
+    "myhostname",
+    "myorigin",
+    "mail_name",
+    "bounce_size_limit",
+    "double_bounce_sender",
+    "notify_classes",
+    "bounce_notice_recipient",
+    "2bounce_notice_recipient",
+    "delay_notice_recipient",
+    "delay_warning_time",
+    "maximal_queue_lifetime",
+    "smtputf8_enable",
+];
 
 const SMTP: &[&str] = &[
     "myhostname",
-    "queue_directory",
-    "smtp_helo_name",
     "lmtp_lhlo_name",
     "lmtp_connect_timeout",
     "lmtp_lhlo_timeout",
@@ -182,8 +192,11 @@ const SMTP: &[&str] = &[
     "lmtp_quit_timeout",
     "lmtp_tcp_port",
     "lmtp_connection_cache_on_demand",
-    "lmtp_send_xforward_command",
-    "connection_cache_ttl_limit",
+    "lmtp_connection_cache_time_limit",
+    "lmtp_connection_reuse_count_limit",
+    "lmtp_connection_reuse_time_limit",
+    "delay_logging_resolution_limit",
+    "info_log_address_format",
 ];
 
 const LOOKUP: &[&str] = &[
@@ -216,7 +229,11 @@ const LOOKUP: &[&str] = &[
     "resolve_dequoted_address",
     "resolve_null_domain",
     "empty_address_recipient",
-    "empty_address_default_transport_maps_lookup_key",
+    "resolve_numeric_domain",
+    "allow_min_user",
+    "smtputf8_enable",
+    "double_bounce_sender",
+    "helpful_warnings",
     "parent_domain_matches_subdomains",
     "owner_request_special",
     "virtual_alias_expansion_limit",
@@ -224,7 +241,6 @@ const LOOKUP: &[&str] = &[
     "virtual_alias_address_length_limit",
     "show_user_unknown_table_name",
     "remote_header_rewrite_domain",
-    "default_database_type",
 ];
 
 const AUTH: &[&str] = &[

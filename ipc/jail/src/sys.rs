@@ -90,6 +90,31 @@ pub fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
+/// Closes every descriptor but 0 to 2 and those of `keep`. For the child of a fork, which takes nothing of its parent with
+/// it: it never returns to code that owns one of the closed descriptors, and ends with [`exit`].
+#[expect(unsafe_code, reason = "closes numbers that objects of the parent own; see the comment inside")]
+pub fn close_all_but(keep: &[RawFd]) {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).filter(|&fd| fd > 2).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep.into_iter().chain([u32::MAX]) {
+        if fd > first {
+            // SAFETY: the objects that own these numbers are never used or dropped in this process; see above.
+            unsafe {
+                libc::close_range(first, fd - 1, 0);
+            }
+        }
+        first = fd.saturating_add(1);
+    }
+}
+
+/// Ends the process at once: nothing is dropped, no exit handler runs. For the child of a fork.
+#[expect(unsafe_code, reason = "_exit; see the comment inside")]
+pub fn exit(status: i32) -> ! {
+    // SAFETY: _exit has no memory effects and does not return.
+    unsafe { libc::_exit(status) }
+}
+
 /// Takes descriptor `number`, which the master put there ([`spawn`]), as this process's own.
 ///
 /// # Errors
@@ -137,16 +162,23 @@ pub fn account(name: &str) -> io::Result<Option<(u32, u32)>> {
     Ok(nix::unistd::User::from_name(name)?.map(|user| (user.uid.as_raw(), user.gid.as_raw())))
 }
 
+/// A memory file, empty and not sealed.
+///
+/// # Errors
+/// What the system says.
+pub fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?)
+}
+
 /// A sealed memory file that holds `bytes`, at position 0.
 ///
 /// # Errors
 /// What the system says.
 pub fn sealed_memory(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
     use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-    use nix::sys::memfd::{MFdFlags, memfd_create};
     use std::io::{Seek, Write};
-    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-    let mut file = std::fs::File::from(fd);
+    let mut file = std::fs::File::from(memory_file(name)?);
     file.write_all(bytes)?;
     file.rewind()?;
     let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
@@ -240,8 +272,17 @@ mod tests {
 
     #[test]
     fn times_as_logs_and_headers_have_them() {
-        let time =
-            LocalTime { year: 2026, month: 2, day: 9, weekday: 1, hour: 3, minute: 5, second: 7, offset: -12_600 };
+        let time = LocalTime {
+            year: 2026,
+            month: 2,
+            day: 9,
+            weekday: 1,
+            hour: 3,
+            minute: 5,
+            second: 7,
+            offset: -12_600,
+            zone: "NST".into(),
+        };
         assert_eq!(time.log_stamp(), "Mar  9 03:05:07");
         assert_eq!(time.header_date(), "Mon, 9 Mar 2026 03:05:07 -0330");
         let now = local_time(1_774_785_159);

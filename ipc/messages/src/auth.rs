@@ -110,7 +110,7 @@ pub struct User {
 /// An answer of `auth`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromAuth {
-    /// First on each channel: what can be offered. Empty when there is no usable passdb.
+    /// First on each channel, and again when it has changed: what can be offered. Empty when there is no usable passdb.
     Mechanisms {
         /// Names in the configured order.
         names: Vec<String>,
@@ -135,7 +135,17 @@ pub enum FromAuth {
         /// Text for the client from the database (`reason=`).
         reason: Option<String>,
     },
-    /// The exchange succeeded. The inbox of the template comes with this frame.
+    /// The password is right, but no process can be started for the account. The login ends with Dovecot's `Internal error
+    /// occurred`.
+    Refused {
+        /// Of the exchange.
+        corr: u32,
+        /// The name.
+        user: String,
+        /// Why, for the log of the session: `Couldn't drop privileges: User is missing UID (see mail_uid setting)`.
+        error: String,
+    },
+    /// The exchange succeeded. A descriptor of the template's inbox comes with this frame, each time.
     Succeeded {
         /// Of the exchange.
         corr: u32,
@@ -143,7 +153,7 @@ pub enum FromAuth {
         user: String,
         /// For the hand-off.
         ticket: [u8; 16],
-        /// Number of the account's process, for caching its inbox.
+        /// Number of the account's process.
         template: u32,
     },
     /// To [`ToAuth::Redeem`].

@@ -112,8 +112,6 @@ pub enum FolderAccess {
     Read,
     /// Read, write, create, rename and remove.
     Write,
-    /// Create, write and rename, read no file.
-    Deposit,
 }
 
 /// From a worker to the master.
@@ -215,5 +213,7 @@ pub enum Peer {
         program: String,
         /// Its process id, for the log.
         pid: u32,
+        /// The uid that it runs as: which account a template acts for.
+        uid: u32,
     },
 }

@@ -132,9 +132,18 @@ pub enum ToDeliver {
         /// `Received:` and what else stands before the content, with LF line ends; `Return-Path` and `Delivered-To` are
         /// added for each recipient.
         prefix: Vec<u8>,
-        /// The session name in the log.
-        session: String,
+        /// Whether the sender's own queue holds the mail until it is answered, so that one sync may serve a whole batch.
+        queued: bool,
     },
+}
+
+/// The first packet on the inbox of `deliver`: who the descriptor, one end of a channel, leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introduction {
+    /// The program.
+    pub program: String,
+    /// Its process.
+    pub pid: u32,
 }
 
 /// One user to file for.
@@ -164,13 +173,13 @@ pub enum FromDeliver {
     },
 }
 
-/// How a filing went.
+/// How a filing went. Texts are the reply without its code and address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filed {
     /// On stable storage.
     Saved,
-    /// Try again: an enhanced code and text for the reply (`452 4.2.2 …`).
+    /// Try again: `4.2.0 Internal error occurred. …`, or `4.2.2 …` for a full disk.
     Temporary(String),
-    /// Never: the reply.
+    /// Never: `5.2.0 …`.
     Permanent(String),
 }

@@ -25,7 +25,7 @@ pub enum ToLookup {
         /// The recipient.
         address: String,
     },
-    /// The recipients that `virtual_alias_maps` (and what else cleanup rewrites) make of this one. Answered by
+    /// The recipients that `virtual_alias_maps` (and what else cleanup rewrites) make of this one. Answered by one or more
     /// [`FromLookup::Expanded`].
     Expand {
         /// Pairs the answer.
@@ -38,12 +38,12 @@ pub enum ToLookup {
     Rewrite {
         /// Pairs the answer.
         corr: u32,
-        /// The address.
+        /// The address in external form, with the quotes that it has in a header.
         address: String,
         /// Local (`$myorigin`) or remote (`remote_header_rewrite_domain`) context.
         local: bool,
     },
-    /// One table of the asking service's own list. Answered by [`FromLookup::Value`].
+    /// One key in one table. Answered by [`FromLookup::Value`].
     Table {
         /// Pairs the answer.
         corr: u32,
@@ -80,6 +80,11 @@ pub struct Route {
     pub transport: String,
     /// The next hop (`unix:private/dovecot-lmtp`).
     pub nexthop: String,
+    /// The local part names a further destination (`user%elsewhere@here`): such mail is not relayed for strangers.
+    pub routed: bool,
+    /// The domain is none, or the address could be taken for an option of a command (501 5.1.3, `Bad recipient address
+    /// syntax`). Transport and next hop are empty then.
+    pub malformed: bool,
 }
 
 /// Whether a recipient exists, as far as tables say.
@@ -87,8 +92,16 @@ pub struct Route {
 pub enum Known {
     /// Listed, or its class has no list.
     Yes,
-    /// Not listed: `User unknown in {0}`, e.g. `local recipient table`.
+    /// Not in the table of its class: the text of the reply, `User unknown in local recipient table`. The reply's code is
+    /// the class's own (`unknown_local_recipient_reject_code`, …), its status 5.1.1.
     No(String),
+    /// The transport is `error` (550) or `retry` (450): status and text of the reply.
+    Undeliverable {
+        /// RFC 3463.
+        status: String,
+        /// What `transport_maps` says.
+        text: String,
+    },
 }
 
 /// An answer. `Err` is a temporary failure with the text for the log; it never stands for "not found".
@@ -112,14 +125,17 @@ pub enum FromLookup {
     Expanded {
         /// Of the question.
         corr: u32,
-        /// The final recipients.
+        /// The final recipients. An error is Postfix's warning, to be logged after the queue ID; the message is deferred
+        /// (451 4.6.0, `Alias expansion error`).
         recipients: Result<Vec<String>, String>,
+        /// The rest follows in another answer with the same number.
+        more: bool,
     },
     /// To [`ToLookup::Rewrite`].
     Rewritten {
         /// Of the question.
         corr: u32,
-        /// The completed address.
+        /// The completed address, in external form.
         address: String,
     },
     /// To [`ToLookup::Table`].

@@ -61,7 +61,7 @@ pub enum Asked {
         /// The recipient.
         recipient: Address,
         /// Its parameters.
-        parameters: RcptParameters,
+        parameters: Box<RcptParameters>,
         /// What trivial-rewrite said.
         route: Option<Result<(Route, Known), String>>,
     },

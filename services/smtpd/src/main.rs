@@ -367,7 +367,7 @@ impl Smtpd {
             Question::Connect | Question::Helo { .. } => Answer::Accept,
             Question::Mail { sender, parameters } => self.mail(cx, client, sender, parameters),
             Question::Rcpt { recipient, parameters, .. } => {
-                client.asked = Some(Asked::Rcpt { recipient, parameters, route: None });
+                client.asked = Some(Asked::Rcpt { recipient, parameters: Box::new(parameters), route: None });
                 return self.recipient(cx, conn, client);
             }
             Question::Data => self.data(cx, client),

@@ -201,14 +201,9 @@ fn destination(facts: &Facts<'_>, decide: impl FnOnce(bool) -> Decision) -> Deci
     match facts.route {
         None => Decision::Need,
         Some(Err(_)) => Decision::Refuse(lookup_failed(recipient)),
-        // `user@foreign@ours` and the like would be sent on by us after all.
-        Some(Ok((route, _))) => decide(route.class != Class::Default && !is_routed(recipient)),
+        // `user%foreign@ours` and the like would be sent on by us after all (`allow_untrusted_routing = no`).
+        Some(Ok((route, _))) => decide(route.class != Class::Default && !route.routed),
     }
-}
-
-/// Whether the local part holds another route (Postfix's `allow_untrusted_routing = no`).
-fn is_routed(recipient: &Address) -> bool {
-    recipient.domain().is_some() && recipient.local().contains(['@', '%', '!'])
 }
 
 fn unlisted(codes: &Codes, facts: &Facts<'_>) -> Decision {
@@ -216,7 +211,17 @@ fn unlisted(codes: &Codes, facts: &Facts<'_>) -> Decision {
     match facts.route {
         None => Decision::Need,
         Some(Err(_)) => Decision::Refuse(lookup_failed(recipient)),
+        Some(Ok((route, _))) if route.malformed => {
+            let text =
+                format!("5.1.3 <{}>: Recipient address rejected: Bad recipient address syntax", recipient.quoted());
+            Decision::Refuse(Reply::new(501, &text))
+        }
         Some(Ok((_, Known::Yes))) => Decision::Next,
+        Some(Ok((_, Known::Undeliverable { status, text }))) => {
+            let code = if status.starts_with('4') { 450 } else { 550 };
+            let text = format!("{status} <{}>: Recipient address rejected: {text}", recipient.quoted());
+            Decision::Refuse(Reply::new(code, &text))
+        }
         Some(Ok((route, Known::No(text)))) => {
             let code = match route.class {
                 Class::VirtualAlias => codes.unknown_virtual_alias,
@@ -268,10 +273,12 @@ mod tests {
     use super::*;
     use Restriction::*;
     use ipc_config::postfix::match_list::{Item, Pattern};
+    use ipc_config::postfix::network::Network;
     use proto_smtp::address::{Syntax, parse};
 
     fn codes() -> Codes {
-        let network = |text: &str| Item { negated: false, pattern: Pattern::Network(text.parse().unwrap()) };
+        let network =
+            |text: &str| Item { negated: false, pattern: Pattern::Network(Network::parse(text).unwrap().unwrap()) };
         Codes {
             networks: NetworkList { parents: false, items: vec![network("127.0.0.0/8")] },
             reject: 554,
@@ -289,8 +296,8 @@ mod tests {
     }
 
     fn route(class: Class, known: Known) -> Result<(Route, Known), String> {
-        let route = Route { recipient: "r@x".into(), class, transport: "t".into(), nexthop: "n".into() };
-        Ok((route, known))
+        let (transport, nexthop) = ("t".into(), "n".into());
+        Ok((Route { recipient: "r@x".into(), class, transport, nexthop, routed: false, malformed: false }, known))
     }
 
     fn decide(lists: &[&[Restriction]], facts: &Facts<'_>) -> String {
@@ -329,7 +336,8 @@ mod tests {
     #[test]
     fn a_route_in_the_local_part_is_not_ours() {
         let recipient = address("<user%foreign.example@ours.example>");
-        let ours = route(Class::Local, Known::Yes);
+        let mut ours = route(Class::Local, Known::Yes);
+        ours.as_mut().unwrap().0.routed = true;
         let facts = Facts {
             client: Some("192.0.2.1".parse().unwrap()),
             recipient: Some(&recipient),

@@ -74,6 +74,8 @@ pub(crate) struct Connection {
     /// Input goes to this connection's output.
     pub(crate) joined: Option<ConnId>,
     pub(crate) in_dirty_list: bool,
+    /// The connection was asked for and is not made yet: nothing is read or written.
+    pub(crate) connecting: bool,
 }
 
 /// What reading brought.
@@ -103,7 +105,15 @@ impl Connection {
             armed: None,
             joined: None,
             in_dirty_list: false,
+            connecting: false,
         }
+    }
+
+    /// Whether a connection that was asked for is made by now, or what the system says.
+    pub(crate) fn connect_done(&mut self) -> Result<bool, Why> {
+        let done = self.socket.connect_done().map_err(|error| Why::Error(error.to_string()))?;
+        self.connecting = !done;
+        Ok(done)
     }
 
     /// Turns the connection into the server side of TLS. What was read in clear and not yet taken is dropped: it may have
@@ -207,6 +217,9 @@ impl Connection {
 
     /// Sends what the socket takes. Returns whether all has left.
     pub(crate) fn write(&mut self) -> Result<bool, Why> {
+        if self.connecting {
+            return Ok(false);
+        }
         loop {
             let sending = if self.tls.is_some() {
                 self.seal()?;
@@ -296,7 +309,57 @@ fn openssl_name(suite: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::openssl_name;
+    use std::net::{SocketAddr, TcpListener};
+    use std::time::Duration;
+
+    use mio::{Events, Interest, Poll, Token};
+
+    use super::*;
+
+    /// Connects to `address` as the event loop does it.
+    fn connect(address: SocketAddr) -> Result<Connection, Why> {
+        let mut connection = Connection::new(ConnId(0), Socket::connect(address).unwrap());
+        connection.connecting = true;
+        let mut poll = Poll::new().unwrap();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(connection.socket.source(), Token(0), interest).unwrap();
+        let mut events = Events::with_capacity(4);
+        while !connection.connect_done()? {
+            poll.poll(&mut events, Some(Duration::from_secs(5))).unwrap();
+            assert!(!events.is_empty(), "no event for the connection");
+        }
+        Ok(connection)
+    }
+
+    #[test]
+    fn a_connection_that_was_asked_for_writes_once_it_is_made() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Connection::new(ConnId(0), Socket::connect(address).unwrap());
+        waiting.connecting = true;
+        waiting.output.extend_from_slice(b"early");
+        assert_eq!(waiting.write(), Ok(false), "nothing leaves before the connection is made");
+
+        let mut connection = connect(address).unwrap_or_else(|why| panic!("{why:?}"));
+        connection.output.extend_from_slice(b"hello");
+        assert_eq!(connection.write(), Ok(true));
+        drop(waiting);
+        let said = listener.incoming().take(2).map(|stream| {
+            let mut said = Vec::new();
+            let mut stream = stream.unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            let _ = stream.read_to_end(&mut said);
+            said
+        });
+        assert_eq!(said.collect::<Vec<_>>().concat(), b"hello");
+    }
+
+    #[test]
+    fn a_connection_that_is_refused_says_so() {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let Err(Why::Error(text)) = connect(address) else { panic!("connected to a closed port") };
+        assert!(text.starts_with("Connection refused"), "{text}");
+    }
 
     #[test]
     fn suites_have_the_names_that_logs_have() {

@@ -1,6 +1,7 @@
 //! The orders that a service gives: all of its ways to the outside.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use slog::Logger;
 
 use crate::connection::{ConnId, Connection};
+use crate::detach::Children;
 use crate::peers::{PeerId, Peers};
 use crate::pool::Pool;
 use crate::socket::{Socket, Why};
@@ -32,6 +34,7 @@ pub(crate) enum Source {
     Peer(PeerId),
     Connection(usize),
     Watch(u64),
+    Child(i32),
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -46,6 +49,7 @@ impl Source {
             Source::Peer(id) => (4, id.0),
             Source::Connection(slot) => (5, slot),
             Source::Watch(key) => (6, key as usize),
+            Source::Child(pid) => (7, pid as usize),
         };
         Token(kind << KIND_SHIFT | number)
     }
@@ -59,7 +63,8 @@ impl Source {
             3 => Source::Listener(number),
             4 => Source::Peer(PeerId(number)),
             5 => Source::Connection(number),
-            _ => Source::Watch(number as u64),
+            6 => Source::Watch(number as u64),
+            _ => Source::Child(number as i32),
         }
     }
 }
@@ -110,6 +115,7 @@ pub struct Cx<D> {
     pub(crate) draining: bool,
     pub(crate) watches: Vec<(u64, OwnedFd)>,
     pub(crate) signatures: Signatures,
+    pub(crate) children: Children,
 }
 
 impl<D: Send + 'static> Cx<D> {
@@ -143,6 +149,11 @@ impl<D: Send + 'static> Cx<D> {
         self.clients
     }
 
+    /// Clients of this process and of the children that it has detached, one each.
+    pub(crate) fn all_clients(&self) -> u32 {
+        self.clients + self.children.count()
+    }
+
     // Connections.
 
     /// Takes over a connected stream socket.
@@ -152,6 +163,19 @@ impl<D: Send + 'static> Cx<D> {
     pub fn adopt(&mut self, fd: OwnedFd) -> std::io::Result<ConnId> {
         let socket = Socket::from_fd(fd)?;
         self.add(socket)
+    }
+
+    /// Begins to connect to an Internet address; [`crate::Service::connected`] is called when the connection is made,
+    /// `closed` when it cannot be. A [`Cx::deadline`] limits the time. Needs `connect` of the service's calls.
+    ///
+    /// # Errors
+    /// What the system says at once, e.g. that the network is unreachable.
+    pub fn connect(&mut self, address: SocketAddr) -> std::io::Result<ConnId> {
+        let id = self.add(Socket::connect(address)?)?;
+        if let Some(connection) = self.connection(id) {
+            connection.connecting = true;
+        }
+        Ok(id)
     }
 
     pub(crate) fn add(&mut self, socket: Socket) -> std::io::Result<ConnId> {
@@ -355,7 +379,7 @@ impl<D: Send + 'static> Cx<D> {
         let Some(link) = self.peers.get(id) else { return };
         let who = match &link.peer {
             Peer::Hub(hub) => format!("{hub:?}"),
-            Peer::Client { program, pid } => format!("{program}[{pid}]"),
+            Peer::Client { program, pid, .. } => format!("{program}[{pid}]"),
         };
         slog::error!(self.logger, "channel to {who}: {error}; the channel is closed");
         self.drop_peer(id);

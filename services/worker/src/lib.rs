@@ -11,17 +11,21 @@
 mod boot;
 mod connection;
 mod cx;
+mod detach;
 mod outbox;
 mod peers;
 mod pool;
 mod run;
 mod socket;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timers;
 pub mod tls;
 
 pub use boot::{Folder, Setup, StartError};
 pub use connection::{ConnId, Secured};
 pub use cx::{ActingRequest, Cx};
+pub use detach::Detached;
 pub use ipc_jail::Calls;
 pub use ipc_messages::control::{Boot, Hub, Listener, Peer};
 pub use ipc_wire::Frame;
@@ -66,6 +70,8 @@ pub trait Service: Sized {
 
     /// A client has connected to listener number `listener` of the [`Setup`].
     fn accepted(&mut self, _cx: &mut Cx<Self::Done>, _conn: ConnId, _listener: usize, _remote: Remote) {}
+    /// The connection that was asked for with [`Cx::connect`] is made.
+    fn connected(&mut self, _cx: &mut Cx<Self::Done>, _conn: ConnId) {}
     /// There is new input ([`Cx::input`]).
     fn input(&mut self, _cx: &mut Cx<Self::Done>, _conn: ConnId) {}
     /// All output of this connection has left.

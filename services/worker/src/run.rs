@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Waker};
 use crate::boot::{Setup, StartError};
 use crate::connection::{ConnId, READ_SIZE};
 use crate::cx::{Cx, Pending, Source};
+use crate::detach::on_panic;
 use crate::peers::{PeerId, Peers};
 use crate::pool::Pool;
 use crate::socket::{Acceptor, Why};
@@ -32,6 +33,8 @@ const WATCHDOG_PERIOD: Duration = Duration::from_secs(60);
 const JOINED_HIGH: usize = 256 * 1024;
 /// Rounds of work in one turn before the sockets are asked again.
 const ROUNDS: usize = 16;
+/// How soon a child whose lifeline has ended is asked for its status again.
+const ENDING: Duration = Duration::from_millis(50);
 /// Threads of the pool, unless the service says otherwise.
 const THREADS: usize = 4;
 
@@ -73,15 +76,6 @@ fn begin() -> Result<(Setup, ipc_log::Sender), StartError> {
     }
     let log = ipc_log::Sender::new(inherited(LOG_FD, "log")?, boot.identity.clone());
     Ok((Setup::new(boot)?, log))
-}
-
-/// Our own inconsistency ends the process; its last log line says where.
-fn on_panic(log: &ipc_log::Sender) {
-    let log = log.clone();
-    std::panic::set_hook(Box::new(move |panic| {
-        log.line(None, ipc_messages::log::Severity::Panic, panic.to_string().replace('\n', ": "));
-        log.flush();
-    }));
 }
 
 struct Worker<S: Service> {
@@ -146,6 +140,7 @@ impl<S: Service> Worker<S> {
             draining: false,
             watches: Vec::new(),
             signatures: Signatures::default(),
+            children: Default::default(),
         };
         let limits = Limits {
             clients: setup.boot.client_limit.max(1),
@@ -226,6 +221,9 @@ impl<S: Service> Worker<S> {
         if self.cx.log.waits() {
             at_most(Duration::from_millis(100));
         }
+        if self.cx.children.ending() {
+            at_most(ENDING);
+        }
         if let Some(idle) = self.limits.idle.filter(|_| self.quiet()) {
             at_most((self.idle_since + idle).saturating_duration_since(now));
         }
@@ -241,6 +239,7 @@ impl<S: Service> Worker<S> {
             Source::Peer(id) => self.peer(id),
             Source::Connection(slot) => self.connection(slot, writable),
             Source::Watch(key) => self.service.readable(&mut self.cx, key),
+            Source::Child(pid) => self.cx.children.ended(&self.cx.registry, pid),
         }
     }
 
@@ -263,6 +262,9 @@ impl<S: Service> Worker<S> {
             if self.cx.pending.is_empty() && self.cx.dirty.is_empty() {
                 break;
             }
+        }
+        for (pid, signal) in self.cx.children.reap() {
+            slog::error!(self.cx.logger, "child {pid} killed with signal {signal}");
         }
         self.room();
         self.flush_control();
@@ -321,6 +323,14 @@ impl<S: Service> Worker<S> {
         let Some(connection) = self.cx.connections.get_mut(slot).and_then(Option::as_deref_mut) else { return };
         let id = connection.id;
         connection.readable = true;
+        if connection.connecting {
+            match connection.connect_done() {
+                Ok(true) => self.service.connected(&mut self.cx, id),
+                Ok(false) => return,
+                Err(why) => return self.over(id, why),
+            }
+        }
+        let Some(connection) = self.cx.connection(id) else { return };
         if writable && connection.pending() > 0 {
             self.flush(id);
         }
@@ -329,7 +339,7 @@ impl<S: Service> Worker<S> {
 
     fn read(&mut self, id: ConnId) {
         let Some(connection) = self.cx.connection(id) else { return };
-        if connection.closing || connection.paused {
+        if connection.closing || connection.paused || connection.connecting {
             return;
         }
         let had = !connection.input.is_empty();
@@ -557,7 +567,7 @@ impl<S: Service> Worker<S> {
     /// Accepts who waits when there is room again, and tells the master when that changes: a listener nobody has room
     /// for makes it start another process.
     fn room(&mut self) {
-        let room = self.limits.clients.saturating_sub(self.cx.clients);
+        let room = self.limits.clients.saturating_sub(self.cx.all_clients());
         let room = if self.cx.draining || self.spent() { 0 } else { room };
         if room > 0 {
             for index in std::mem::take(&mut self.waiting) {
@@ -566,7 +576,7 @@ impl<S: Service> Worker<S> {
         }
         if (room > 0) != self.told_room {
             self.told_room = room > 0;
-            self.cx.control.push_back(FromWorker::Status { clients: self.cx.clients, free: room });
+            self.cx.control.push_back(FromWorker::Status { clients: self.cx.all_clients(), free: room });
         }
     }
 
@@ -584,7 +594,7 @@ impl<S: Service> Worker<S> {
 
     /// Whether nothing keeps this process.
     fn quiet(&self) -> bool {
-        self.cx.clients == 0 && self.cx.pool.running() == 0 && self.service.idle()
+        self.cx.all_clients() == 0 && self.cx.pool.running() == 0 && self.service.idle()
     }
 
     fn end_if_done(&mut self) {

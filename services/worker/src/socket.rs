@@ -54,6 +54,24 @@ impl Socket {
         })
     }
 
+    /// Begins to connect to an Internet address.
+    pub(crate) fn connect(address: SocketAddr) -> io::Result<Socket> {
+        TcpStream::connect(address).map(Socket::Tcp)
+    }
+
+    /// Whether the connection is made: there is no error and the socket has a peer.
+    pub(crate) fn connect_done(&self) -> io::Result<bool> {
+        let Socket::Tcp(stream) = self else { return Ok(true) };
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) fn into_fd(self) -> OwnedFd {
         match self {
             Socket::Tcp(stream) => stream.into(),

@@ -353,6 +353,13 @@ impl Template {
     }
 }
 
+impl FromIterator<(String, Option<String>)> for Template {
+    /// From fields that are split already, in order.
+    fn from_iter<I: IntoIterator<Item = (String, Option<String>)>>(fields: I) -> Self {
+        Self(fields.into_iter().collect())
+    }
+}
+
 /// `skip` of a passdb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

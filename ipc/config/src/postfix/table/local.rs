@@ -10,7 +10,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     maps("alias_database", "hash:/etc/aliases", built(""), "Tables that newaliases rebuilds."),
     boolean("expand_owner_alias", "no", NOT_YET,
         "Use what owner-NAME expands to as sender of alias NAME."),
-    boolean("owner_request_special", "yes", NOT_YET, "Treat owner-NAME and NAME-request apart."),
+    boolean("owner_request_special", "yes", built(""), "Treat owner-NAME and NAME-request apart."),
     boolean("reset_owner_alias", "no", NOT_YET,
         "Take a nested alias without owner out of the outer one's."),
     raw("forward_path", "$home/.forward${recipient_delimiter}${extension}, $home/.forward", NOT_YET,

@@ -21,7 +21,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "How mynetworks is found when it is not set."),
     list("inet_interfaces", "all", built(""), "Own addresses that mail is received at."),
     list("inet_protocols", "all", built(""), "Internet protocols that are used."),
-    list("proxy_interfaces", "", NOT_YET,
+    list("proxy_interfaces", "", built(""),
         "Addresses of this host outside, behind a proxy or address translator."),
     list("parent_domain_matches_subdomains",
         "debug_peer_list,fast_flush_domains,mynetworks,permit_mx_backup_networks,qmqpd_authorized_clients,\

@@ -99,7 +99,7 @@ impl Parameters {
     }
 
     /// Appends the parameters, each with a tab before it, in the order in which Dovecot's own clients write them.
-    pub(super) fn write(&self, out: &mut String) {
+    pub fn write(&self, out: &mut String) {
         fn flag(out: &mut String, name: &str, set: bool) {
             if set {
                 out.push('\t');

@@ -20,7 +20,9 @@ use crate::UserRecord;
 use crate::config::{PassdbDriver, Settings, UserdbDriver};
 use crate::log::{Level, Line};
 use crate::passwd_file::{Accounts, Files, Opener, Purpose};
+use crate::policy::CacheKey;
 use crate::scheme::{HashError, Stored};
+pub use passdb::wildcard;
 use request::Request;
 
 /// Most names that a LIST returns.
@@ -37,7 +39,7 @@ pub trait Environment: Opener + Accounts {
 }
 
 /// A password to be compared. Run it where time does not matter.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Job {
     stored: Stored,
     password: Zeroizing<Vec<u8>>,
@@ -48,11 +50,28 @@ impl Job {
     pub fn run(&self) -> Verdict {
         Verdict(self.stored.verify(&self.password))
     }
+
+    /// What the client sent.
+    pub fn password(&self) -> &[u8] {
+        &self.password
+    }
 }
 
 /// What a [`Job`] found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Verdict(Result<bool, HashError>);
+
+impl Verdict {
+    /// That the password is right, because the cache knows so.
+    pub fn cached() -> Verdict {
+        Verdict(Ok(true))
+    }
+
+    /// Whether the password is right.
+    pub fn is_right(&self) -> bool {
+        matches!(self.0, Ok(true))
+    }
+}
 
 /// What follows.
 #[derive(Debug)]
@@ -64,7 +83,7 @@ pub enum Step {
 }
 
 /// A login that waits for its job.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Attempt {
     request: Request,
     stored: Stored,
@@ -86,7 +105,7 @@ pub enum Decision {
 }
 
 /// A login that is decided.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outcome {
     /// How.
     pub decision: Decision,
@@ -244,6 +263,11 @@ impl Engine {
         (names, complete && able)
     }
 
+    /// Forgets the files that were read, so that they are read again: names in them could not be looked up yet.
+    pub fn forget_files(&mut self) {
+        self.files = Files::default();
+    }
+
     /// What is to be logged since the last call.
     pub fn take_log(&mut self) -> Vec<Line> {
         std::mem::take(&mut self.log)
@@ -304,6 +328,13 @@ impl Engine {
 }
 
 impl Attempt {
+    /// Under what the cache keeps the outcome of this comparison: the stored hash is a part of it, so that a changed
+    /// password is never served from the cache.
+    pub fn cache_key(&self) -> CacheKey {
+        let inputs = vec![self.stored.scheme().to_owned(), self.stored.hash().to_owned()];
+        CacheKey { database: self.request.next, user: self.request.user.clone(), inputs }
+    }
+
     /// Goes on with what the job found.
     pub fn resume(self, engine: &mut Engine, verdict: Verdict, environment: &dyn Environment) -> Step {
         engine.verified(self.request, &self.stored, verdict.0, environment)

@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::log::Subject;
 
 /// A request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Request {
     pub parameters: Parameters,
     pub mechanism: Option<Mechanism>,
