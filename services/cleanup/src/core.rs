@@ -20,7 +20,7 @@ use worker::PeerId;
 use std::os::fd::OwnedFd;
 
 use crate::disk::{Commit, Done, Drafted, Failure, LANES, Lane, Piece, Stored, Token, Work};
-use crate::message::{Incoming, NO_SPACE, WRITE_ERROR};
+use crate::message::{ALIAS_ERROR, Incoming, NO_SPACE, WRITE_ERROR};
 use crate::recipients;
 use crate::settings::Settings;
 
@@ -38,6 +38,8 @@ const REPLAY_PORTION: usize = 64;
 const RELEASE_PORTION: usize = 256;
 /// Seconds after which a message gets a queue file while there is no `qmgr`.
 const SPILL_AGE: u64 = 2;
+/// What Postfix's warning says when a table did not answer; all others are about what it answered.
+const LOOKUP_PROBLEM: &str = "map lookup problem";
 /// Blocks of numbers that are kept for senders to come.
 const SPARE_BLOCKS: usize = 2;
 
@@ -360,31 +362,46 @@ impl Core {
         self.actions.extend(self.questions.values().map(|(_, _, question)| Action::Ask(question.clone())));
     }
 
-    /// It is gone.
+    /// It is gone; what it had answered in part is answered anew.
     pub fn lookup_down(&mut self) {
         self.lookup = false;
+        for (token, about, _) in self.questions.values() {
+            if let (About::Recipient(number), Some((_, _, message))) = (about, self.messages.get_mut(token)) {
+                message.given[*number].expanded = None;
+            }
+        }
     }
 
     /// An answer. One to a question that nobody has any more is dropped.
     pub fn answer(&mut self, answer: FromLookup) {
-        let (corr, result) = match answer {
-            FromLookup::Expanded { corr, recipients } => (corr, recipients),
-            FromLookup::Rewritten { corr, address } => (corr, Ok(vec![address])),
+        let (corr, result, more) = match answer {
+            FromLookup::Expanded { corr, recipients, more } => (corr, recipients, more),
+            FromLookup::Rewritten { corr, address } => (corr, Ok(vec![address]), false),
             FromLookup::Resolved { .. } | FromLookup::Checked { .. } | FromLookup::Value { .. } => return,
         };
-        let Some((token, about, _)) = self.questions.remove(&corr) else { return };
+        let Some(&(token, about, _)) = self.questions.get(&corr) else { return };
         let Some((_, _, message)) = self.messages.get_mut(&token) else { return };
-        message.unanswered -= 1;
         match (about, result) {
-            (About::Recipient(number), Ok(addresses)) => message.given[number].expanded = Some(addresses),
+            (About::Recipient(number), Ok(addresses)) => {
+                let expanded = message.given[number].expanded.get_or_insert_default();
+                expanded.extend(addresses);
+                if expanded.len() > recipients::MAX_RECIPIENTS {
+                    return self.refuse(token, WRITE_ERROR);
+                }
+            }
             (About::Sender, Ok(addresses)) => message.envelope.sender = addresses.concat(),
             (_, Err(error)) => {
                 let line = format!("{}: {error}", message.envelope.queue_id);
+                let reply = if error.contains(LOOKUP_PROBLEM) { WRITE_ERROR } else { ALIAS_ERROR };
                 self.log_warning(line);
-                return self.refuse(token, WRITE_ERROR);
+                return self.refuse(token, reply);
             }
         }
-        self.advance(token);
+        if !more {
+            message.unanswered -= 1;
+            self.questions.remove(&corr);
+            self.advance(token);
+        }
     }
 
     // The queue manager.

@@ -13,6 +13,7 @@ pub const MAX_INLINE: usize = 256 * 1024;
 pub const TOO_BIG: &str = "552 5.3.4 Message file too big";
 pub const NO_SPACE: &str = "452 4.3.1 Insufficient system storage";
 pub const WRITE_ERROR: &str = "451 4.3.0 Error: queue file write error";
+pub const ALIAS_ERROR: &str = "451 4.6.0 Alias expansion error";
 pub const TOO_MANY_HOPS: &str = "554 5.4.0 Error: too many hops";
 
 /// See the module.

@@ -84,7 +84,7 @@ impl Bench {
     fn answer(&mut self) {
         for question in std::mem::take(&mut self.asked) {
             let ToLookup::Expand { corr, address } = question else { panic!("{question:?}") };
-            self.core.answer(FromLookup::Expanded { corr, recipients: Ok(vec![address]) });
+            self.core.answer(FromLookup::Expanded { corr, recipients: Ok(vec![address]), more: false });
         }
         self.settle();
     }
@@ -149,9 +149,11 @@ fn a_message_is_queued_when_its_recipients_are_known() {
     bench.settle();
     assert!(bench.queued().is_empty() && bench.log == ["0000111171: message-id=<>"]);
     let ToLookup::Expand { corr, .. } = bench.asked[0] else { panic!() };
-    let recipients = Ok(vec!["b@example.net".to_string(), "c@example.net".to_string()]);
-    bench.core.answer(FromLookup::Expanded { corr, recipients });
-    bench.settle();
+    for (address, more) in [("b@example.net", true), ("c@example.net", false)] {
+        assert!(bench.queued().is_empty());
+        bench.core.answer(FromLookup::Expanded { corr, recipients: Ok(vec![address.into()]), more });
+        bench.settle();
+    }
     assert_eq!(bench.queued(), [1]);
     let Some(ToQmgr::New { envelope, sequence: 1, in_file: false, more: false, .. }) =
         bench.qmgr.iter().find(|message| matches!(message, ToQmgr::New { .. }))
@@ -184,7 +186,11 @@ fn questions_are_asked_again_and_a_failure_refuses() {
     assert_eq!(bench.asked.len(), 2, "each time it comes");
     let ToLookup::Expand { corr, .. } = bench.asked[0] else { panic!() };
     for _ in 0..2 {
-        bench.core.answer(FromLookup::Expanded { corr, recipients: Err("table is gone".into()) });
+        bench.core.answer(FromLookup::Expanded {
+            corr,
+            recipients: Err("virtual_alias_maps map lookup problem for x".into()),
+            more: false,
+        });
     }
     bench.say(ToCleanup::Body { id: 1, bytes: b"x\n".to_vec() });
     bench.say(ToCleanup::Commit { id: 1 });

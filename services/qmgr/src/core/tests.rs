@@ -151,7 +151,14 @@ impl Bench {
             }
             Action::Ask(ToLookup::Resolve { corr, address, .. }) => {
                 let transport = self.transport.clone();
-                let route = Route { recipient: address, class: Class::Local, transport, nexthop: "unix:x".into() };
+                let route = Route {
+                    recipient: address,
+                    class: Class::Local,
+                    transport,
+                    nexthop: "unix:x".into(),
+                    routed: false,
+                    malformed: false,
+                };
                 self.core.answer(FromLookup::Resolved { corr, route: Ok(route) });
             }
             Action::Ask(question) => panic!("{question:?}"),
