@@ -76,6 +76,8 @@ pub enum Failure {
     Temporary,
     /// The account is disabled.
     Disabled,
+    /// The password is right, but the database does not let this user log in (`nologin`).
+    Barred,
     /// The password has expired.
     Expired,
     /// Logged in, but not allowed to act for the name asked for.

@@ -113,7 +113,7 @@ impl Auth {
             // A right password, but this database does not let the user in.
             Answer::Login(Reply::Ok { user, fields }) => FromAuth::Failed {
                 corr,
-                failure: Failure::Disabled,
+                failure: Failure::Barred,
                 user: Some(user),
                 reason: fields.get("reason").map(str::to_owned),
             },

@@ -15,8 +15,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// How long the master may take for an answer. A stop waits for work in hand: a worker drains within its own limits.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long the other end may take for each message.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A channel that is written and read with waiting.
 #[derive(Debug)]

@@ -113,6 +113,7 @@ fn compatible(parsed: &Parsed, mode: char) -> Result<(), String> {
 
 /// Prints parameters or services.
 fn show(reporter: &Reporter, parsed: &Parsed, mode: char) -> Result<Status, String> {
+    let classes = classes(parsed)?;
     let mut overrides = Vec::new();
     for (_, value) in parsed.options.iter().filter(|(letter, _)| *letter == 'o') {
         let text = value.as_deref().unwrap_or_default();
@@ -146,7 +147,7 @@ fn show(reporter: &Reporter, parsed: &Parsed, mode: char) -> Result<Status, Stri
         if let Err(problem) = &master {
             reporter.warning(problem);
         }
-        postconf::parameters(&transport.main, master.as_ref().ok(), options, classes(parsed)?, &names)
+        postconf::parameters(&transport.main, master.as_ref().ok(), options, classes, &names)
     } else {
         let master = master?;
         tell(&found, reporter)?;

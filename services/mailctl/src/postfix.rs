@@ -58,7 +58,7 @@ pub fn run(words: &[String]) -> Status {
         "reload" => postfix.reload(),
         "status" => postfix.status(),
         "check" => Ok(postfix.check()),
-        "flush" => Ok(queue::flush()),
+        "flush" => Ok(queue::flush(folder.as_deref())),
         "set-permissions" | "upgrade-configuration" | "logrotate" => {
             Ok(postfix.fatal(&format!("the command '{command}' is not built yet")))
         }

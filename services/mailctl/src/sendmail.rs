@@ -11,7 +11,7 @@ pub const USAGE: &str = "-bp | sendmail -bi | sendmail -q";
 pub fn run(words: &[String]) -> Status {
     match words.iter().map(String::as_str).find(|word| ["-bp", "-bi", "-I", "-q"].contains(word)) {
         Some("-bp") => queue::mailq(&[]),
-        Some("-q") => queue::flush(),
+        Some("-q") => queue::flush(None),
         Some(_) => postmap::newaliases(&[]),
         None => {
             console::complain("sendmail: fatal: submission of mail is not built yet; -bp, -bi and -q are");

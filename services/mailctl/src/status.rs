@@ -11,6 +11,8 @@ impl Status {
     pub const FAILURE: Status = Status(1);
     /// `EX_USAGE`: the command line is wrong.
     pub const USAGE: Status = Status(64);
+    /// `EX_NOUSER`: an account does not exist.
+    pub const NO_USER: Status = Status(67);
     /// `EX_UNAVAILABLE`: the mail system is down, or the command is not built.
     pub const UNAVAILABLE: Status = Status(69);
     /// `EX_SOFTWARE`: the mail system answered what it should not.
@@ -23,6 +25,8 @@ impl Status {
     pub const IO_ERROR: Status = Status(74);
     /// `EX_TEMPFAIL`: not now; Dovecot's `doveadm` when the server does not run.
     pub const TEMPORARY: Status = Status(75);
+    /// `EX_NOPERM`: not permitted.
+    pub const NO_PERMISSION: Status = Status(77);
     /// `EX_CONFIG`: the configuration is refused.
     pub const CONFIG: Status = Status(78);
     /// Dovecot's `FATAL_DEFAULT`.

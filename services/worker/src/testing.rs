@@ -47,7 +47,13 @@ pub struct Started {
 impl Started {
     /// Starts the executable `program` and waits until it is in its jail and ready. It may read beneath `folders`.
     pub fn new(program: &str, section: &impl Serialize, folders: &[PathBuf], jail: Jail) -> Started {
-        let told = folders.iter().map(|path| Folder { path: path.clone(), access: FolderAccess::Read }).collect();
+        let told = folders.iter().map(|path| Folder { path: path.clone(), access: FolderAccess::Read });
+        Started::with_folders(program, section, told.collect(), jail)
+    }
+
+    /// As [`Started::new`], with folders of any access.
+    pub fn with_folders(program: &str, section: &impl Serialize, told: Vec<Folder>, jail: Jail) -> Started {
+        let folders: Vec<File> = told.iter().map(|folder| File::open(&folder.path).expect("folder")).collect();
         let boot = Boot {
             build: build(),
             service: "test".into(),
@@ -65,7 +71,6 @@ impl Started {
         let boot = ipc_jail::sys::sealed_memory(c"boot", &boot).expect("sealed memory");
         let (control, theirs) = packet::pair().expect("control channel");
         let (log, their_log) = packet::pair().expect("log");
-        let folders: Vec<File> = folders.iter().map(|path| File::open(path).expect("folder")).collect();
         let mut fds = vec![boot.as_fd(), theirs.as_fd(), their_log.as_fd()];
         fds.extend(folders.iter().map(AsFd::as_fd));
         let title = CString::new("test").expect("title");

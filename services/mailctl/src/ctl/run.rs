@@ -129,7 +129,7 @@ pub fn not_running() -> Status {
 pub fn unreachable(error: &io::Error) -> Status {
     console::complain(&format!("mailctl: the running mail system cannot be asked: {}", reason(error)));
     match error.kind() {
-        io::ErrorKind::PermissionDenied => Status(77),
+        io::ErrorKind::PermissionDenied => Status::NO_PERMISSION,
         _ => Status::UNAVAILABLE,
     }
 }

@@ -35,9 +35,10 @@ pub fn mailq(words: &[String]) -> Status {
     run(&all)
 }
 
-/// `sendmail -q`: `postqueue -f`.
-pub fn flush() -> Status {
-    run(&["-f".to_owned()])
+/// `postfix flush` and `sendmail -q`: `postqueue -f`, in the folder that is given.
+pub fn flush(folder: Option<&str>) -> Status {
+    let words = folder.into_iter().flat_map(|folder| ["-c", folder]).chain(["-f"]);
+    run(&words.map(str::to_owned).collect::<Vec<_>>())
 }
 
 /// `postqueue`. Whatever ends it early, the exit status is `EX_UNAVAILABLE`, as the real one's is.

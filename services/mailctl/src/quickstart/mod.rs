@@ -41,6 +41,7 @@ const PASSWORD_LENGTH: usize = 16;
 const SECURITY_MODULES: &str = "/sys/kernel/security/lsm";
 
 /// Why a step failed; the instance stays as it is, to be looked at.
+#[derive(Debug)]
 struct Failed(Status, String);
 
 impl Failed {
@@ -83,7 +84,13 @@ fn quickstart(folder: &Path) -> Result<(), Failed> {
         Status::OK => step("started the mail system"),
         status => return Err(Failed(status, "the mail system did not start; what it said stands above".into())),
     }
-    try_it(&plan, &passwords, certificate)?;
+    try_it(&plan, &passwords, certificate).map_err(|Failed(status, problem)| {
+        let folder = folder.display();
+        Failed(
+            status,
+            format!("{problem}\nIt still runs: see {folder}/mail.log, and stop it with mailctl -c {folder} stop"),
+        )
+    })?;
     explain(&plan, &passwords);
     Ok(())
 }
@@ -111,7 +118,7 @@ fn free_ports() -> Result<Ports, Failed> {
 
 fn account() -> Result<Account, Failed> {
     let (uid, gid) = (Uid::effective(), Gid::effective());
-    let unknown = || Failed(Status(67), format!("uid {uid} or gid {gid} has no name"));
+    let unknown = || Failed(Status::NO_USER, format!("uid {uid} or gid {gid} has no name"));
     let user = User::from_uid(uid).ok().flatten().ok_or_else(unknown)?.name;
     let group = Group::from_gid(gid).ok().flatten().ok_or_else(unknown)?.name;
     Ok(Account { user, group, uid: uid.as_raw(), gid: gid.as_raw() })
@@ -249,7 +256,7 @@ mod tests {
 
     #[test]
     fn passwords_are_long_and_differ() {
-        let [a, b] = [0; 2].map(|_| password().map_or_else(|failed| panic!("{}", failed.1), |password| password));
+        let [a, b] = [0; 2].map(|_| password().unwrap());
         assert_eq!((a.len(), b.len()), (PASSWORD_LENGTH, PASSWORD_LENGTH));
         assert_ne!(*a, *b);
         assert!(a.bytes().all(|byte| ALPHABET.contains(&byte)));
@@ -268,11 +275,11 @@ mod tests {
     #[test]
     fn everything_is_made_in_the_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let owner = account().map_or_else(|failed| panic!("{}", failed.1), |owner| owner);
+        let owner = account().unwrap();
         let mail = (owner.uid, owner.gid);
         let plan = Plan { folder: folder.path(), ports: Ports::above(20_000), owner, mail, without_landlock: false };
         let passwords = [Zeroizing::new("a".to_owned()), Zeroizing::new("b".to_owned())];
-        let certificate = make(&plan, &passwords).map_or_else(|failed| panic!("{}", failed.1), |der| der);
+        let certificate = make(&plan, &passwords).unwrap();
         assert!(stream::trust(certificate).is_ok());
         use std::os::unix::fs::MetadataExt;
         assert_eq!(fs::metadata(folder.path().join("tls/key.pem")).unwrap().mode() & 0o777, 0o600);
