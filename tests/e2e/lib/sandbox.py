@@ -58,10 +58,10 @@ def private_root(disk, seen):
     os.chdir("/")
 
 
-def enter(work, disk=None):
+def enter(work, disk=None, seen=()):
     """Builds the private root, runs `work` in a child and stays as the init that buries orphans until the child ends."""
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    private_root(disk or {}, [folder for folder in (here, os.environ["OURS_BIN"]) if os.path.isdir(folder)])
+    private_root(disk or {}, [folder for folder in (here, os.environ["OURS_BIN"], *seen) if os.path.isdir(folder)])
     child = os.fork()
     if child == 0:
         try:
