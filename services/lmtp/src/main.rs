@@ -273,15 +273,12 @@ impl Lmtp {
                 cx.deadline(conn, Some(IDLE));
             }
             match client.session.poll() {
-                Some(action) => {
-                    if self.act(cx, conn, &mut client, action) {
-                        let state = client.session.stage();
-                        slog::info!(own_log(cx), "Disconnect from {}: Logged out (state={state})", client.label);
-                        return;
-                    }
+                Some(action) if self.act(cx, conn, &mut client, action) => {
+                    let state = client.session.stage();
+                    return slog::info!(own_log(cx), "Disconnect from {}: Logged out (state={state})", client.label);
                 }
                 None if taken == 0 => break,
-                None => {}
+                Some(_) | None => {}
             }
         }
         self.clients.insert(conn, client);
