@@ -159,7 +159,7 @@ impl Bench {
                     transport,
                     nexthop: "unix:x".into(),
                     routed: false,
-                    malformed: false,
+                    malformed: self.malformed,
                 };
                 self.core.answer(FromLookup::Resolved { corr, route: Ok(route) });
             }
