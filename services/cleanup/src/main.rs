@@ -13,6 +13,7 @@ mod message;
 mod recipients;
 mod settings;
 
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -68,8 +69,10 @@ impl Service for Cleanup {
     type Done = Done;
 
     fn pre_jail(_: &Section, setup: &mut Setup) -> Result<Directory, StartError> {
-        let folder = setup.folders.pop().ok_or_else(|| StartError("the queue folder is missing".into()))?;
-        Ok(Directory::from(folder.fd))
+        let folder = setup.folders.first().ok_or_else(|| StartError("the queue folder is missing".into()))?;
+        // The folder itself stays in the setup: the jail grants what is there.
+        let fd = folder.fd.as_fd().try_clone_to_owned();
+        Ok(Directory::from(fd.map_err(|error| StartError::new("queue folder", error))?))
     }
 
     fn start(section: Section, queue: Directory, _: Setup, cx: &mut Cx<Done>) -> Result<Cleanup, StartError> {

@@ -272,16 +272,15 @@ impl Lmtp {
                 cx.consume(conn, taken);
                 cx.deadline(conn, Some(IDLE));
             }
-            match client.session.poll() {
-                Some(action) => {
-                    if self.act(cx, conn, &mut client, action) {
-                        let state = client.session.stage();
-                        slog::info!(own_log(cx), "Disconnect from {}: Logged out (state={state})", client.label);
-                        return;
-                    }
+            let Some(action) = client.session.poll() else {
+                if taken == 0 {
+                    break;
                 }
-                None if taken == 0 => break,
-                None => {}
+                continue;
+            };
+            if self.act(cx, conn, &mut client, action) {
+                let state = client.session.stage();
+                return slog::info!(own_log(cx), "Disconnect from {}: Logged out (state={state})", client.label);
             }
         }
         self.clients.insert(conn, client);

@@ -75,8 +75,10 @@ impl Service for Qmgr {
     type Done = Done;
 
     fn pre_jail(_: &Section, setup: &mut Setup) -> Result<Directory, StartError> {
-        let folder = setup.folders.pop().ok_or_else(|| StartError("the queue folder is missing".into()))?;
-        Ok(Directory::from(folder.fd))
+        let folder = setup.folders.first().ok_or_else(|| StartError("the queue folder is missing".into()))?;
+        // The folder itself stays in the setup: the jail grants what is there.
+        let fd = folder.fd.as_fd().try_clone_to_owned();
+        Ok(Directory::from(fd.map_err(|error| StartError::new("queue folder", error))?))
     }
 
     fn start(section: Section, queue: Directory, setup: Setup, cx: &mut Cx<Done>) -> Result<Qmgr, StartError> {

@@ -76,6 +76,8 @@ impl Started {
         let title = CString::new("test").expect("title");
         let program = File::open(program).expect("program");
         let pid = ipc_jail::sys::spawn(program.as_fd(), &[title], &[], &fds).expect("spawn");
+        // Their ends are the worker's alone, so that its death is seen.
+        drop((theirs, their_log));
         let started = Started { pid, control, log };
         match started.control() {
             Some(FromWorker::Status { .. }) => started,

@@ -413,7 +413,11 @@ impl Core {
     }
 
     /// A recipient has its route; deliveries are made of a message's recipients when all of them have.
-    fn route(&mut self, id: QueueId, number: u32, Route { recipient, transport, nexthop, .. }: Route) {
+    fn route(&mut self, id: QueueId, number: u32, route: Route) {
+        let Route { recipient, transport, nexthop, malformed, .. } = route;
+        if malformed {
+            return self.fail(id, number, Verdict::Bounced, "5.1.3", "bad address syntax");
+        }
         if let Some(reason) = self.unavailable(&transport) {
             return self.defer(id, number, "4.3.0", &reason);
         }
@@ -447,10 +451,15 @@ impl Core {
 
     /// Defers a recipient that no agent has tried.
     fn defer(&mut self, id: QueueId, number: u32, dsn: &str, reason: &str) {
+        self.fail(id, number, Verdict::Deferred, dsn, reason);
+    }
+
+    /// What becomes of a recipient that no agent has tried.
+    fn fail(&mut self, id: QueueId, number: u32, verdict: Verdict, dsn: &str, reason: &str) {
         let Some(active) = self.active.get_mut(&id) else { return };
         let outcome = Outcome {
             index: number,
-            verdict: Verdict::Deferred,
+            verdict,
             dsn: dsn.into(),
             relay: "none".into(),
             text: reason.into(),
@@ -458,8 +467,11 @@ impl Core {
             remote_mta: None,
         };
         let times = (active.envelope.arrival, active.since);
-        let line = crate::report::deferred(id.as_str(), &active.target(number), &outcome, times, self.now);
-        active.recipients[number as usize] = Recipient::Deferred(outcome);
+        let line = crate::report::untried(id.as_str(), &active.target(number), &outcome, times, self.now);
+        active.recipients[number as usize] = match verdict {
+            Verdict::Bounced => Recipient::Bounced(outcome),
+            Verdict::Deferred | Verdict::Sent => Recipient::Deferred(outcome),
+        };
         self.actions.push(Action::Error(line));
         self.touched.insert(id);
     }

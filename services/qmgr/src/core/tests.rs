@@ -53,6 +53,7 @@ struct Bench {
     /// Seconds since the start.
     time: u64,
     transport: String,
+    malformed: bool,
     /// `cleanup` makes queue files when it is asked.
     files: bool,
     journal: HashMap<QueueId, Envelope>,
@@ -84,6 +85,7 @@ impl Bench {
             _folder: folder,
             time: 0,
             transport: "lmtp".into(),
+            malformed: false,
             files: true,
             journal: HashMap::new(),
             jobs: VecDeque::new(),
@@ -157,7 +159,7 @@ impl Bench {
                     transport,
                     nexthop: "unix:x".into(),
                     routed: false,
-                    malformed: false,
+                    malformed: self.malformed,
                 };
                 self.core.answer(FromLookup::Resolved { corr, route: Ok(route) });
             }
@@ -406,6 +408,15 @@ fn transports_that_are_not_there_are_named() {
         let listed = bench.listed();
         assert!(listed[0].queue == "deferred" && listed[0].recipients[0].1.as_ref().unwrap().contains(transport));
     }
+}
+
+#[test]
+fn an_address_that_cannot_be_one_goes_back() {
+    let mut bench = Bench::new();
+    bench.malformed = true;
+    bench.arrive(1, 1);
+    assert_eq!(bench.logged("dsn=5.1.3, status=bounced (bad address syntax)"), 1);
+    assert!(matches!(bench.bounces[0], ToBounce::Begin { kind: Kind::Failure, .. }));
 }
 
 #[test]
