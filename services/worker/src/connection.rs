@@ -65,6 +65,8 @@ pub(crate) struct Connection {
     /// The socket may have more than was read.
     pub(crate) readable: bool,
     pub(crate) paused: bool,
+    /// A handshake waits until `tlsmgr` is there: nothing is read.
+    pub(crate) keyless: bool,
     pub(crate) eof: bool,
     /// Close when all output has left.
     pub(crate) closing: bool,
@@ -99,6 +101,7 @@ impl Connection {
             sent: 0,
             readable: true,
             paused: false,
+            keyless: false,
             eof: false,
             closing: false,
             deadline: None,
@@ -152,7 +155,8 @@ impl Connection {
     /// Reads until the socket is empty or enough input waits.
     pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Progress {
         let mut progress = Progress::default();
-        while self.readable && !self.paused && !self.eof && self.input.len() < INPUT_HIGH && progress.over.is_none() {
+        let wanted = !self.paused && !self.keyless;
+        while wanted && self.readable && !self.eof && self.input.len() < INPUT_HIGH && progress.over.is_none() {
             match self.socket.read(scratch) {
                 Ok(0) => {
                     self.eof = true;
