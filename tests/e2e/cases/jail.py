@@ -76,7 +76,7 @@ def _(world):
     shared = {uid: names for uid, names in owners.items() if len(names) > 1 and uid != vmail}
     world.notes.append("uids: " + ", ".join("%s=%s" % (uid, "+".join(sorted(names))) for uid, names in sorted(owners.items())))
     assert not shared, "programs that share a uid: %r" % shared
-    master, = (pid for pid, program in system.processes().items() if program == "master")
+    master = system.master()
     world.notes.append("master: CapPrm %(CapPrm)s CapBnd %(CapBnd)s NoNewPrivs %(NoNewPrivs)s Seccomp %(Seccomp)s" % status(master))
 
 

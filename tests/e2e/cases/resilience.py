@@ -102,7 +102,7 @@ def _(world):
 def _(world):
     system, load = loaded(world, sessions=3, patient=True)
     wait_until(lambda: len(load.acknowledged) > 20, "some mail")
-    master, = (pid for pid, program in system.processes().items() if program == "master")
+    master = system.master()
     kill(master)
     load.stop()
     wait_until(lambda: not system.workers(), "the end of all workers")

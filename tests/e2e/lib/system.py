@@ -119,6 +119,10 @@ class System:
         """pid -> program, without the master and what administrators and benchmarks run."""
         return {pid: program for pid, program in self.processes().items() if program not in ("master", "mailctl", "bench-load")}
 
+    def master(self):
+        """The master's pid. The holders of the pid files carry its name, too, and are younger."""
+        return min(pid for pid, program in self.processes().items() if program == "master")
+
 
 def kill(pid):
     """SIGKILL; False if it was gone before."""
