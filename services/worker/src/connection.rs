@@ -70,6 +70,8 @@ pub(crate) struct Connection {
     pub(crate) eof: bool,
     /// Close when all output has left.
     pub(crate) closing: bool,
+    /// TLS's own end is still to be said.
+    goodbye: bool,
     pub(crate) deadline: Option<Instant>,
     /// The earliest time for which the timers know of this connection.
     pub(crate) armed: Option<Instant>,
@@ -104,6 +106,7 @@ impl Connection {
             keyless: false,
             eof: false,
             closing: false,
+            goodbye: false,
             deadline: None,
             armed: None,
             joined: None,
@@ -255,6 +258,11 @@ impl Connection {
         loop {
             let taken = if self.handshaking { 0 } else { tls.writer().write(&self.output).map_err(failed)? };
             self.output.drain(..taken);
+            if self.goodbye && self.output.is_empty() {
+                // rustls takes no clear text after this.
+                tls.send_close_notify();
+                self.goodbye = false;
+            }
             while tls.wants_write() {
                 tls.write_tls(&mut self.records).map_err(failed)?;
             }
@@ -274,11 +282,9 @@ impl Connection {
         }
     }
 
-    /// Tells a TLS peer that this is the end, and not an attacker's cut.
+    /// Tells a TLS peer, behind all output that waits, that this is the end and not an attacker's cut.
     pub(crate) fn say_goodbye(&mut self) {
-        if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
-        }
+        self.goodbye = self.tls.is_some();
     }
 }
 
