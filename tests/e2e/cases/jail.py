@@ -8,6 +8,8 @@ from lib.system import SPOOL
 
 # The name service needs the system's own root: libc's modules live there.
 IN_SYSTEM_ROOT = {"nss"}
+# These two share the queue folder through one group; nobody else has any.
+SHARE_QUEUE = {"cleanup", "qmgr"}
 JAIL = SPOOL + "/jail/"
 
 
@@ -24,7 +26,7 @@ def complaints(pid, program):
         found.append("uid " + seen["Uid"])
     if len(set(gids)) != 1 or gids[0] == "0":
         found.append("gid " + seen["Gid"])
-    if seen["Groups"].split() not in ([], [gids[0]]):
+    if seen["Groups"].split() and program not in SHARE_QUEUE:
         found.append("groups " + seen["Groups"])
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         if int(seen[name], 16) != 0:
@@ -97,7 +99,11 @@ def _(world):
 
 def holds(pid, needle):
     """Whether a process has these bytes in any readable private mapping."""
-    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", buffering=0) as memory:
+    try:
+        maps, memory = open("/proc/%d/maps" % pid), open("/proc/%d/mem" % pid, "rb", buffering=0)
+    except FileNotFoundError:
+        return False        # it has ended
+    with maps, memory:
         for line in maps:
             bounds, permissions = line.split()[:2]
             begin, end = (int(text, 16) for text in bounds.split("-"))
