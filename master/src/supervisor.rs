@@ -140,7 +140,20 @@ impl Supervisor {
                 None => self.add(spec, listeners, None),
             }
         }
+        self.introduce_to_late_hubs();
         Ok(())
+    }
+
+    /// Connects processes to hubs that came into the table after them.
+    fn introduce_to_late_hubs(&mut self) {
+        let mut lacking = Vec::new();
+        for (&pid, process) in &self.processes {
+            let talks = self.program_of(pid).map_or(&[][..], |program| program.talks);
+            lacking.extend(talks.iter().filter(|&hub| !process.links.contains_key(hub)).map(|&hub| (pid, hub)));
+        }
+        for (pid, hub) in lacking {
+            self.introduce(pid, hub);
+        }
     }
 
     /// The listeners of `spec`: those of the running service `old` that are the same, new ones otherwise.
