@@ -8,6 +8,8 @@
 
 mod appending;
 mod conversation;
+#[cfg(test)]
+mod dialogue;
 mod files;
 mod flags;
 mod logout;

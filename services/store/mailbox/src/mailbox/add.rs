@@ -183,6 +183,7 @@ impl<F: Fs> Mailbox<F> {
         if self.list.as_ref().is_some_and(|read| read.inode == 0) {
             // No list yet: what is there gets its UIDs first.
             self.scan_whole_maildir()?;
+            reset.clear();
             self.load_list(&mut reset)?;
         }
         let started = fs.now();
