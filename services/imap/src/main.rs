@@ -19,6 +19,8 @@ mod places;
 mod refusal;
 mod selected;
 mod settings;
+#[cfg(test)]
+mod speed;
 mod user;
 
 use std::collections::BTreeMap;
