@@ -70,6 +70,8 @@ struct Process {
     started: Instant,
     room: bool,
     draining: bool,
+    /// It has said that it is in its jail and works.
+    ready: bool,
 }
 
 /// The state machine.
@@ -131,7 +133,7 @@ impl Policy {
 
     /// A process was started, as asked or for a reason of its own (a peer needs it).
     pub fn spawned(&mut self, id: ServiceId, pid: Pid, now: Instant) -> Vec<Action> {
-        self.processes.insert(pid, Process { service: id, started: now, room: true, draining: false });
+        self.processes.insert(pid, Process { service: id, started: now, room: true, draining: false, ready: false });
         if let Some(service) = self.services.get_mut(&id) {
             service.used = true;
         }
@@ -149,6 +151,7 @@ impl Policy {
     pub fn status(&mut self, pid: Pid, room: bool) -> Vec<Action> {
         // A process that has gone, or was never ours, says nothing.
         let Some(process) = self.processes.get_mut(&pid) else { return Vec::new() };
+        process.ready = true;
         process.room = room && !process.draining;
         let id = process.service;
         self.balance(id)
@@ -165,7 +168,9 @@ impl Policy {
         let Some(process) = self.processes.remove(&pid) else { return Vec::new() };
         let id = process.service;
         let mut actions = Vec::new();
-        if failed {
+        // One that ends before it ever worked has failed, whatever its exit status: without this a broken program that is
+        // to be kept ready would be started for ever.
+        if failed || !(process.ready || process.draining) {
             actions.extend(self.fail(id, process.started, now));
         } else if let Some(service) = self.services.get_mut(&id) {
             service.failures = 0;
@@ -300,6 +305,7 @@ mod tests {
         assert_eq!(policy.readable(S), [Action::Spawn(S)]);
         assert_eq!(policy.spawned(S, 10, now), [Action::Unpoll(S)], "the process itself watches now");
         assert_eq!(policy.readable(S), [], "an event that was under way");
+        assert_eq!(policy.status(10, true), []);
         assert_eq!(policy.status(10, false), [Action::Poll(S)], "no room, so the master watches");
         assert_eq!(policy.readable(S), [Action::Spawn(S)]);
         assert_eq!(policy.spawned(S, 11, now), [Action::Unpoll(S)]);
@@ -338,6 +344,15 @@ mod tests {
         assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60, 60]);
         policy.spawned(S, 100, now);
         assert_eq!(policy.exited(100, true, now + STABLE), [Action::Poll(S)], "a stable process ends the row");
+    }
+
+    #[test]
+    fn a_process_that_ends_before_it_works_has_failed() {
+        let (mut policy, _, now) = policy(1, 1);
+        policy.spawned(S, 1, now);
+        assert_eq!(policy.exited(1, false, now), [Action::Spawn(S)]);
+        policy.spawned(S, 2, now);
+        assert_eq!(policy.exited(2, false, now), [Action::Throttled(S, FIRST_PAUSE)]);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use ipc_config::diagnostic::Severity;
 use ipc_messages::admin::{Answer, HalfName, PID_FILE, Request, ServiceRow};
-use ipc_messages::log::{Half as LogHalf, Identity, Severity};
+use ipc_messages::log::{Half as LogHalf, Identity, Severity as LogSeverity};
 use mio::{Events, Interest, Poll, Token};
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -169,7 +170,7 @@ impl Master {
         let table = configuration.table();
         let fatal: Vec<String> = configuration
             .all_found()
-            .filter(|found| found.severity == ipc_config::diagnostic::Severity::Error)
+            .filter(|found| found.severity == Severity::Error)
             .map(ToString::to_string)
             .collect();
         if table.services.is_empty() {
@@ -234,9 +235,9 @@ impl Master {
         if let Some(conf) = &configuration.mailbox {
             let protocols = conf.protocols().join(", ");
             let text = format!("Posthorn v{version} starting up for {protocols}");
-            self.sender.line_as(LogHalf::Mailbox, "master", Severity::Info, text);
+            self.sender.line_as(LogHalf::Mailbox, "master", LogSeverity::Info, text);
         }
-        for found in configuration.all_found() {
+        for found in configuration.all_found().filter(|found| found.severity >= Severity::Warning) {
             slog::warn!(self.log, "{found}");
         }
     }
@@ -404,7 +405,7 @@ impl Master {
         let table = configuration.table();
         let errors: Vec<String> = configuration
             .all_found()
-            .filter(|found| found.severity == ipc_config::diagnostic::Severity::Error)
+            .filter(|found| found.severity == Severity::Error)
             .map(ToString::to_string)
             .collect();
         for error in &errors {
@@ -436,7 +437,7 @@ impl Master {
             self.sender.line_as(
                 LogHalf::Mailbox,
                 "master",
-                Severity::Warning,
+                LogSeverity::Warning,
                 "SIGHUP received - reloading configuration".into(),
             );
         }
@@ -531,11 +532,19 @@ fn lock(spool: &Path) -> Result<Flock<File>, StartError> {
 
 /// Says which sockets somebody else (the real Postfix or Dovecot, say) holds, all at once and before anything is opened.
 fn check_free(table: &Table) -> Result<(), StartError> {
-    let taken: Vec<String> = (table.services.iter().flat_map(|spec| &spec.listeners))
-        .filter(|listener| crate::listen::in_use(listener))
-        .map(|listener| {
-            format!("master: somebody already listens on {} ({}): stop it first", listener.at, listener.name)
-        })
-        .collect();
+    let taken = || -> Vec<String> {
+        (table.services.iter().flat_map(|spec| &spec.listeners))
+            .filter(|listener| crate::listen::in_use(listener))
+            .map(|listener| {
+                format!("master: somebody already listens on {} ({}): stop it first", listener.at, listener.name)
+            })
+            .collect()
+    };
+    // An instance that was stopped just now lets go in a moment.
+    let start = Instant::now();
+    while start.elapsed() < crate::listen::PATIENCE && !taken().is_empty() {
+        std::thread::sleep(crate::listen::PATIENCE / 20);
+    }
+    let taken = taken();
     if taken.is_empty() { Ok(()) } else { Err((EX_TEMPFAIL, taken)) }
 }

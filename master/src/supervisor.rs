@@ -154,7 +154,7 @@ impl Supervisor {
             });
             match same.map_or_else(|| listen::open(listener), Ok) {
                 Ok(fd) => listeners.push(fd),
-                Err(error) => errors.push(format!("{}: listen on {:?}: {error}", spec.name, listener.at)),
+                Err(error) => errors.push(format!("{}: listen on {}: {error}", spec.name, listener.at)),
             }
         }
         if errors.is_empty() { Ok(listeners) } else { Err(errors) }
@@ -211,6 +211,8 @@ impl Supervisor {
         self.act(actions);
     }
 
+    /// New settings for the programs that act for accounts. A service that runs keeps its inbox, which `auth` and the login
+    /// processes hold; its processes finish their sessions under the old settings.
     fn apply_acting(&mut self, specs: BTreeMap<Acting, Spec>) {
         let changed: Vec<Acting> = self
             .acting_specs
@@ -218,14 +220,27 @@ impl Supervisor {
             .filter(|(acting, spec)| specs.get(acting) != Some(spec))
             .map(|(&acting, _)| acting)
             .collect();
-        let stale = |service: &Service| service.acting.as_ref().is_some_and(|key| changed.contains(&key.0));
-        let stale: Vec<ServiceId> =
-            self.services.iter().filter(|(_, service)| stale(service)).map(|(&id, _)| id).collect();
         self.acting_specs = specs;
-        // A new one is made when `auth`, which was told of the change as well, asks for it.
-        for id in stale {
-            self.stop_service(id);
+        let stale = |service: &Service| service.acting.clone().filter(|key| changed.contains(&key.0));
+        let stale: Vec<(ServiceId, ActingKey)> =
+            self.services.iter().filter_map(|(&id, service)| Some((id, stale(service)?))).collect();
+        for (id, key) in stale {
+            match self.acting_spec(&key) {
+                Some(spec) => self.change(id, spec, Vec::new()),
+                None => self.stop_service(id),
+            }
         }
+    }
+
+    /// What a process that acts for an account is started from.
+    fn acting_spec(&self, key: &ActingKey) -> Option<Spec> {
+        let (acting, uid, gid, groups, roots) = key;
+        let mut spec = self.acting_specs.get(acting)?.clone();
+        spec.key = format!("{}:{uid}:{gid}:{groups:?}:{roots:?}", spec.key);
+        spec.account = crate::table::Account { uid: *uid, gid: *gid, groups: groups.clone() };
+        let folder = |path: &PathBuf| Folder { path: path.clone(), access: FolderAccess::Write };
+        spec.folders.extend(roots.iter().map(folder));
+        Some(spec)
     }
 
     fn stop_service(&mut self, id: ServiceId) {
@@ -553,6 +568,7 @@ impl Supervisor {
                 self.act(actions);
             }
             FromWorker::Connect { index } => self.connect_foreign(pid, index),
+            FromWorker::Wake { service } => self.wake(pid, &service),
             FromWorker::Acting { corr, program, uid, gid, groups, roots } => {
                 let answer = self.acting(pid, (program, uid, gid, groups, roots));
                 let (order, fds) = match answer {
@@ -561,6 +577,19 @@ impl Supervisor {
                 };
                 self.order(pid, &order, fds);
             }
+        }
+    }
+
+    /// Starts a delivery agent, if none of its processes takes work. Only `qmgr` may ask.
+    fn wake(&mut self, pid: Pid, name: &str) {
+        if self.program_of(pid).and_then(|program| program.hub) != Some(Hub::Qmgr) {
+            return;
+        }
+        let live = self.services.iter().filter(|(_, service)| !service.spec.key.is_empty());
+        let agent = |service: &Service| service.spec.program.name == "smtp" && service.spec.name == name;
+        let found = live.into_iter().find(|(_, service)| agent(service)).map(|(&id, _)| id);
+        if let Some(id) = found.filter(|&id| self.policy.taking(id).is_none() && !self.policy.throttled(id)) {
+            self.spawn(id);
         }
     }
 
@@ -579,17 +608,13 @@ impl Supervisor {
         if self.program_of(pid).and_then(|program| program.hub) != Some(Hub::Auth) {
             return Err("only auth may ask for this".into());
         }
-        let (acting, uid, gid, groups, roots) = &key;
+        let (_, uid, gid, groups, _) = &key;
         if let Some(reason) = self.accounts.refuse(*uid, *gid, groups) {
             return Err(reason);
         }
         let running = |service: &&Service| service.acting.as_ref() == Some(&key) && !service.spec.key.is_empty();
         if !self.services.values().any(|service| running(&service)) {
-            let Some(spec) = self.acting_specs.get(acting) else { return Err("the service is not configured".into()) };
-            let mut spec = spec.clone();
-            spec.key = format!("{}:{uid}:{gid}:{groups:?}:{roots:?}", spec.key);
-            spec.account = crate::table::Account { uid: *uid, gid: *gid, groups: groups.clone() };
-            spec.folders.extend(roots.iter().map(|path| Folder { path: path.clone(), access: FolderAccess::Write }));
+            let spec = self.acting_spec(&key).ok_or("the service is not configured")?;
             self.add(spec, Vec::new(), Some(key.clone()));
         }
         let service = self

@@ -104,7 +104,7 @@ pub fn enter(jail: &Jail, grants: &[Grant], calls: Calls) -> Result<Entered, Jai
                 Ok(false) => Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no Landlock")),
                 Err(error) => Err(error),
             },
-            Step::Seccomp => filter::install(calls),
+            Step::Seccomp => filter::install_with(calls, jail.local_sockets),
         };
         result.map_err(|source| JailError { step, source })?;
     }

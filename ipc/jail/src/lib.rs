@@ -35,4 +35,6 @@ pub struct Jail {
     pub max_memory: Option<u64>,
     /// Whether a kernel without Landlock is accepted (a named setting allows it).
     pub without_landlock: bool,
+    /// Whether it may make unix sockets and connect them by path, as modules of the system's name service do.
+    pub local_sockets: bool,
 }

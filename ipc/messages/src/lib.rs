@@ -5,10 +5,12 @@
 //! of its own.
 
 pub mod admin;
+pub mod anvil;
 pub mod auth;
 pub mod bounce;
 pub mod control;
 pub mod delivery;
+pub mod dns;
 pub mod envelope;
 pub mod handoff;
 pub mod intake;

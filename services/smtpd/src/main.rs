@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use client::{Asked, Client, label};
 use config::Config;
@@ -29,6 +30,11 @@ use proto_smtp::server::{Action, Answer, Config as SessionConfig, Level, Peer as
 use rustls::ServerConfig;
 use sasl::{Happened, Sasl, Who};
 use worker::{Calls, ConnId, Cx, Frame, Hub, Peer, PeerId, Remote, Secured, Service, Setup, StartError, Why};
+
+/// How long a recipient may wait for `cleanup`.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The timer of those that wait; connections have other numbers.
+const WAITING: u64 = 0;
 
 fn main() -> ExitCode {
     worker::run::<Smtpd>()
@@ -46,6 +52,8 @@ struct Smtpd {
     lookups: BTreeMap<u32, ConnId>,
     next_lookup: u32,
     intake: Intake,
+    /// Clients whose recipient waits for queue IDs, and since when.
+    waiting: Vec<(ConnId, Instant)>,
     sasl: Sasl,
 }
 
@@ -96,6 +104,7 @@ impl Service for Smtpd {
             lookups: BTreeMap::new(),
             next_lookup: 0,
             intake: Intake::default(),
+            waiting: Vec::new(),
             sasl: Sasl::default(),
         })
     }
@@ -170,6 +179,13 @@ impl Service for Smtpd {
     }
 
     fn timer(&mut self, cx: &mut Cx<()>, key: u64) {
+        if key == WAITING {
+            self.wake(cx);
+            if !self.waiting.is_empty() {
+                cx.timer(PATIENCE, WAITING);
+            }
+            return;
+        }
         let conn = self.clients.keys().copied().find(|conn| conn.number() == key);
         if let Some((conn, client)) = conn.and_then(|conn| Some((conn, self.clients.get_mut(&conn)?))) {
             client.session.resume();
@@ -472,9 +488,34 @@ impl Smtpd {
             {
                 self.accept_recipient(cx, conn, client, &recipient, &parameters)
             }
-            Verdict::Pass => Answer::Reply(Reply::new(451, "4.3.0 Error: queue file write error")),
+            Verdict::Pass => {
+                // cleanup is starting, or has used up its numbers: the client waits a moment, not for a second attempt.
+                client.asked = Some(Asked::Rcpt { recipient, parameters, route });
+                if self.waiting.is_empty() {
+                    cx.timer(PATIENCE, WAITING);
+                }
+                return self.waiting.push((conn, cx.now()));
+            }
         };
         client.session.answer(answer);
+    }
+
+    /// Recipients that waited for queue IDs: taken up when there are some, refused after [`PATIENCE`].
+    fn wake(&mut self, cx: &mut Cx<()>) {
+        let ready = self.intake.is_ready();
+        for (conn, since) in std::mem::take(&mut self.waiting) {
+            let Some(mut client) = self.clients.remove(&conn) else { continue };
+            if ready {
+                self.recipient(cx, conn, &mut client);
+            } else if cx.now() - since >= PATIENCE {
+                client.asked = None;
+                client.session.answer(Answer::Reply(Reply::new(451, "4.3.0 Error: queue file write error")));
+            } else {
+                self.waiting.push((conn, since));
+            }
+            self.clients.insert(conn, client);
+            self.drive(cx, conn);
+        }
     }
 
     fn judge(
@@ -607,6 +648,7 @@ impl Smtpd {
     // cleanup.
 
     fn queue(&mut self, cx: &mut Cx<()>, message: ipc_messages::intake::FromCleanup) {
+        let brings_ids = matches!(message, ipc_messages::intake::FromCleanup::Ids { .. });
         match self.intake.told(message) {
             Some(Told::Room(conn)) => {
                 if let Some(client) = self.clients.get_mut(&conn) {
@@ -628,6 +670,7 @@ impl Smtpd {
                     Reply::parse(&reply).unwrap_or_else(|| Reply::new(451, "4.3.0 Error: queue file write error"));
                 self.lose(cx, conn, reply);
             }
+            None if brings_ids => self.wake(cx),
             None => {}
         }
     }

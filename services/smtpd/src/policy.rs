@@ -212,7 +212,8 @@ fn unlisted(codes: &Codes, facts: &Facts<'_>) -> Decision {
         None => Decision::Need,
         Some(Err(_)) => Decision::Refuse(lookup_failed(recipient)),
         Some(Ok((route, _))) if route.malformed => {
-            let text = format!("5.1.3 <{}>: Recipient address rejected: Bad recipient address syntax", recipient.quoted());
+            let text =
+                format!("5.1.3 <{}>: Recipient address rejected: Bad recipient address syntax", recipient.quoted());
             Decision::Refuse(Reply::new(501, &text))
         }
         Some(Ok((_, Known::Yes))) => Decision::Next,

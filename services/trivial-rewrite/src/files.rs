@@ -26,8 +26,11 @@ const MAX_LINKS: usize = 40;
 #[derive(Debug)]
 pub struct FolderFiles {
     folders: Vec<Folder>,
-    looks: Mutex<HashMap<String, (Instant, Result<Stamp, Errno>)>>,
+    looks: Mutex<HashMap<String, Look>>,
 }
+
+/// When a file was looked at, and what was seen.
+type Look = (Instant, Result<Stamp, Errno>);
 
 impl FolderFiles {
     /// Files beneath `folders` and nowhere else.
@@ -37,7 +40,8 @@ impl FolderFiles {
 
     fn look(&self, path: &str) -> Result<Stamp, Errno> {
         let file = self.open_path(Path::new(path))?;
-        let meta = file.metadata().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32)))?;
+        let meta =
+            file.metadata().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32)))?;
         Ok(Stamp::from(&meta))
     }
 
@@ -54,7 +58,8 @@ impl FolderFiles {
         let (folder, rest) = self.folder_of(path).ok_or(Errno::EACCES)?;
         // Not blocking, so that a FIFO in place of a table stops nothing.
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let how =
+            OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         openat2(folder, rest, how).map(File::from)
     }
 
@@ -163,9 +168,14 @@ mod tests {
         link(a.join("absolute loop").to_str().unwrap(), "absolute loop");
         let files = FolderFiles::new(vec![folder(&a), folder(&b)]);
         let read = |name: &str| read(&files, &a.join(name));
-        for (name, text) in
-            [("x", "ax"), ("sub/b/x", "bx"), ("near", "ax"), ("within", "bx"), ("out and in", "ax"), ("folder/b/x", "bx")]
-        {
+        for (name, text) in [
+            ("x", "ax"),
+            ("sub/b/x", "bx"),
+            ("near", "ax"),
+            ("within", "bx"),
+            ("out and in", "ax"),
+            ("folder/b/x", "bx"),
+        ] {
             assert_eq!(read(name).as_deref(), Ok(text), "{name}");
         }
         for (name, errno) in [

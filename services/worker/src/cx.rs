@@ -427,6 +427,11 @@ impl<D: Send + 'static> Cx<D> {
         self.control.push_back(FromWorker::Acting { corr, program, uid, gid, groups, roots });
     }
 
+    /// From `qmgr`: has the delivery service of this name started, if it does not run.
+    pub fn wake(&mut self, service: String) {
+        self.control.push_back(FromWorker::Wake { service });
+    }
+
     // Time, work, files.
 
     /// Calls [`crate::Service::timer`] with `key` once `after` has passed.

@@ -109,10 +109,12 @@ impl<S: Service> Worker<S> {
             ipc_jail::sys::inherited(CONTROL_FD).map_err(|error| StartError::new("descriptor of control", error))?;
         // Reads the time zone, which lies outside the jail.
         ipc_jail::sys::local_time(0);
+        // Before the service takes its folders.
+        let grants = setup.grants()?;
         let opened = S::pre_jail(&section, &mut setup)?;
         let calls = Calls { accept: S::CALLS.accept || !setup.listeners.is_empty(), ..S::CALLS };
-        let entered = ipc_jail::enter(&setup.boot.jail, &setup.grants()?, calls)
-            .map_err(|error| StartError(error.to_string()))?;
+        let entered =
+            ipc_jail::enter(&setup.boot.jail, &grants, calls).map_err(|error| StartError(error.to_string()))?;
         let logger = log.logger();
         for (step, why) in &entered.left_out {
             slog::debug!(logger, "jail: {step:?} is left out: {why}");
@@ -557,9 +559,12 @@ impl<S: Service> Worker<S> {
     fn drain(&mut self) {
         if !self.cx.draining {
             self.cx.draining = true;
-            for listener in &mut self.listeners {
+            // Closed at once: while a draining process held them, nobody else could listen there. What waits in their
+            // queues is accepted by those who share them.
+            for mut listener in self.listeners.drain(..) {
                 let _ = self.poll.registry().deregister(listener.source());
             }
+            self.waiting.clear();
             self.service.drain(&mut self.cx);
         }
     }

@@ -172,6 +172,7 @@ fn short(key: char, vars: &Vars<'_>) -> Result<String, Error> {
         'r' => "rip",
         'p' => "pid",
         'i' => "uid",
+        'e' => "mail_pid",
         'w' => "password",
         'm' => "mech",
         'c' => "secured",

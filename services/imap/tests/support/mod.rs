@@ -114,6 +114,7 @@ impl World {
                 max_files: 256,
                 max_memory: None,
                 without_landlock: true,
+                local_sockets: false,
             },
             client_limit: 100,
             max_use: 0,
