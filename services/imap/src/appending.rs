@@ -10,8 +10,7 @@ use store_mailbox::mailbox::{Incoming, Mailbox, Staged};
 use crate::flags;
 use crate::refusal::refusal;
 
-/// Messages that are written before they are made durable together: the file system needs little longer for them than for
-/// one, and no more files are open.
+/// Messages that are written before they are made durable; no more files are open.
 const TOGETHER: usize = 64;
 
 /// Messages on their way into a mailbox. Dropped without a commit, it leaves nothing behind.

@@ -171,3 +171,24 @@ pub fn disk() -> (tempfile::TempDir, Arc<RealFs>) {
     let fs = RealFs::new(vec![(path, root.into())], b"host").unwrap();
     (folder, Arc::new(fs))
 }
+
+/// One file for each message, named by its UID: what is expunged goes, what stays keeps its name.
+#[test]
+fn sdbox_files_are_numbered_by_uid() {
+    let (folder, fs) = disk();
+    let root = fs.root(0).unwrap();
+    let mut session = session(files(fs, root, Format::Sdbox));
+    for _ in 0..3 {
+        say(&mut session, b"a APPEND INBOX {17+}\r\nSubject: x\r\n\r\nabc\r\n");
+    }
+    let mut ask = |command: &str| String::from_utf8(say(&mut session, format!("b {command}\r\n").as_bytes())).unwrap();
+    assert!(ask("SELECT INBOX").contains("* 3 EXISTS\r\n"));
+    assert!(ask("STORE 2 +FLAGS (\\Deleted)").starts_with("* 2 FETCH (FLAGS (\\Deleted \\Recent))\r\n"));
+    assert!(ask("EXPUNGE").starts_with("* 2 EXPUNGE\r\n"));
+    assert!(ask("UID SEARCH ALL").starts_with("* SEARCH 1 3\r\n"));
+    let mails = std::fs::read_dir(folder.path().join("mail/mailboxes/INBOX/dbox-Mails")).unwrap();
+    let mut names: Vec<String> = mails.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.starts_with("u."));
+    names.sort();
+    assert_eq!(names, ["u.1", "u.3"]);
+}
