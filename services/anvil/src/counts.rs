@@ -195,10 +195,10 @@ impl Counts {
     }
 }
 
-/// `Nov 21 00:04:05`, as ctime(3) has it.
+/// `Nov 21 00:04:05`, the middle of what ctime(3) makes.
 fn time(when: Option<SystemTime>) -> String {
     let since = when.and_then(|when| when.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
-    local_time(since.as_secs() as i64).syslog()
+    local_time(since.as_secs() as i64).log_stamp()
 }
 
 /// Open sessions of users by address, for `mail_max_userip_connections`.
