@@ -4,9 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, setsockopt, socket, sockopt,
@@ -16,6 +17,8 @@ use crate::table::{At, Foreign, Listen};
 
 /// Clients that may wait to be accepted. The kernel's `somaxconn` bounds it further.
 const BACKLOG: i32 = 4096;
+/// How long an address may still be taken before that is an error.
+pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Opens a listener.
 ///
@@ -33,11 +36,22 @@ pub fn open(listener: &Listen) -> io::Result<OwnedFd> {
             if address.is_ipv6() {
                 setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
             }
-            bind(fd.as_raw_fd(), &SockaddrStorage::from(*address))?;
+            bind_patiently(&fd, &SockaddrStorage::from(*address))?;
             listen(&fd, Backlog::new(BACKLOG)?)?;
             Ok(fd)
         }
         At::Unix { path, mode, uid, gid } => open_unix(path, *mode, *uid, *gid),
+    }
+}
+
+/// Binds to an address that processes of an instance that was stopped just now may hold for a moment longer.
+fn bind_patiently(fd: &OwnedFd, address: &SockaddrStorage) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match bind(fd.as_raw_fd(), address) {
+            Err(nix::errno::Errno::EADDRINUSE) if start.elapsed() < PATIENCE => std::thread::sleep(PATIENCE / 20),
+            result => return Ok(result?),
+        }
     }
 }
 
@@ -46,6 +60,10 @@ pub fn open(listener: &Listen) -> io::Result<OwnedFd> {
 fn open_unix(path: &Path, mode: u32, uid: u32, gid: u32) -> io::Result<OwnedFd> {
     if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket()) {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket has this name"));
+    }
+    if let Some(folder) = path.parent() {
+        // `/run/dovecot` and the like are gone after each boot.
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     }
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
     name.push(".new");

@@ -33,6 +33,8 @@ fn main() -> ExitCode {
             _ => mode = None,
         }
     }
+    // A daemon leaves the folder it was started in.
+    let folder = folder.map(|folder| folder.canonicalize().unwrap_or(folder));
     let Some(mode) = mode else {
         eprintln!("{USAGE}");
         return ExitCode::from(EX_USAGE);

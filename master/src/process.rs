@@ -56,7 +56,7 @@ impl Process {
         base: &Base,
     ) -> Result<Process, String> {
         let step = |what: &'static str| move |error: io::Error| format!("{}: {what}: {error}", spec.name);
-        let root = base.spool.join("jail").join(spec.program.name);
+        let root = if spec.program.system { "/".into() } else { base.spool.join("jail").join(spec.program.name) };
         make_root(&root).map_err(step("making its root folder"))?;
         let mut folders = Vec::new();
         let mut told = Vec::new();
@@ -144,6 +144,7 @@ fn boot(spec: &Spec, root: PathBuf, folders: Vec<Folder>, inbox: bool, base: &Ba
             max_files: u64::from(spec.client_limit) + SPARE_FILES,
             max_memory: spec.max_memory,
             without_landlock: base.without_landlock,
+            local_sockets: spec.program.system,
         },
         client_limit: spec.client_limit,
         max_use: spec.max_use,

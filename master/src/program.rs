@@ -15,21 +15,23 @@ pub struct Program {
     pub acting: Option<Acting>,
     /// Whether it shares the queue folder.
     pub queue: bool,
+    /// Whether it stays in the system's own root and may connect to unix sockets: the modules of the name service need it.
+    pub system: bool,
 }
 
 const fn hub(name: &'static str, hub: Hub, talks: &'static [Hub]) -> Program {
-    Program { name, hub: Some(hub), talks, acting: None, queue: false }
+    Program { name, hub: Some(hub), talks, acting: None, queue: false, system: false }
 }
 
 const fn leaf(name: &'static str, talks: &'static [Hub]) -> Program {
-    Program { name, hub: None, talks, acting: None, queue: false }
+    Program { name, hub: None, talks, acting: None, queue: false, system: false }
 }
 
 /// Every program. A process reaches the hubs that stand here beside it and no others.
 pub const PROGRAMS: &[Program] = &[
     leaf("postlogd", &[]),
     hub("tlsmgr", Hub::Tlsmgr, &[]),
-    hub("nss", Hub::NameService, &[]),
+    Program { system: true, ..hub("nss", Hub::NameService, &[]) },
     hub("dns", Hub::Resolver, &[]),
     hub("anvil", Hub::Anvil, &[]),
     hub("trivial-rewrite", Hub::Lookup, &[Hub::NameService]),
@@ -65,6 +67,11 @@ mod tests {
         assert_eq!(asks(Hub::Tlsmgr), ["smtpd", "lmtp", "imap-login"]);
         assert_eq!(asks(Hub::Auth), ["lmtp", "deliver", "imap-login", "imap"]);
         assert_eq!(asks(Hub::Qmgr), ["cleanup", "smtp"], "nothing that reads the network but the delivery agent");
+    }
+
+    #[test]
+    fn only_the_name_service_stays_in_the_systems_root() {
+        assert!(PROGRAMS.iter().filter(|program| program.system).map(|program| program.name).eq(["nss"]));
     }
 
     #[test]

@@ -532,11 +532,19 @@ fn lock(spool: &Path) -> Result<Flock<File>, StartError> {
 
 /// Says which sockets somebody else (the real Postfix or Dovecot, say) holds, all at once and before anything is opened.
 fn check_free(table: &Table) -> Result<(), StartError> {
-    let taken: Vec<String> = (table.services.iter().flat_map(|spec| &spec.listeners))
-        .filter(|listener| crate::listen::in_use(listener))
-        .map(|listener| {
-            format!("master: somebody already listens on {} ({}): stop it first", listener.at, listener.name)
-        })
-        .collect();
+    let taken = || -> Vec<String> {
+        (table.services.iter().flat_map(|spec| &spec.listeners))
+            .filter(|listener| crate::listen::in_use(listener))
+            .map(|listener| {
+                format!("master: somebody already listens on {} ({}): stop it first", listener.at, listener.name)
+            })
+            .collect()
+    };
+    // An instance that was stopped just now lets go in a moment.
+    let start = Instant::now();
+    while start.elapsed() < crate::listen::PATIENCE && !taken().is_empty() {
+        std::thread::sleep(crate::listen::PATIENCE / 20);
+    }
+    let taken = taken();
     if taken.is_empty() { Ok(()) } else { Err((EX_TEMPFAIL, taken)) }
 }

@@ -154,7 +154,7 @@ impl Supervisor {
             });
             match same.map_or_else(|| listen::open(listener), Ok) {
                 Ok(fd) => listeners.push(fd),
-                Err(error) => errors.push(format!("{}: listen on {:?}: {error}", spec.name, listener.at)),
+                Err(error) => errors.push(format!("{}: listen on {}: {error}", spec.name, listener.at)),
             }
         }
         if errors.is_empty() { Ok(listeners) } else { Err(errors) }
@@ -568,6 +568,7 @@ impl Supervisor {
                 self.act(actions);
             }
             FromWorker::Connect { index } => self.connect_foreign(pid, index),
+            FromWorker::Wake { service } => self.wake(pid, &service),
             FromWorker::Acting { corr, program, uid, gid, groups, roots } => {
                 let answer = self.acting(pid, (program, uid, gid, groups, roots));
                 let (order, fds) = match answer {
@@ -576,6 +577,19 @@ impl Supervisor {
                 };
                 self.order(pid, &order, fds);
             }
+        }
+    }
+
+    /// Starts a delivery agent, if none of its processes takes work. Only `qmgr` may ask.
+    fn wake(&mut self, pid: Pid, name: &str) {
+        if self.program_of(pid).and_then(|program| program.hub) != Some(Hub::Qmgr) {
+            return;
+        }
+        let live = self.services.iter().filter(|(_, service)| !service.spec.key.is_empty());
+        let agent = |service: &Service| service.spec.program.name == "smtp" && service.spec.name == name;
+        let found = live.into_iter().find(|(_, service)| agent(service)).map(|(&id, _)| id);
+        if let Some(id) = found.filter(|&id| self.policy.taking(id).is_none() && !self.policy.throttled(id)) {
+            self.spawn(id);
         }
     }
 

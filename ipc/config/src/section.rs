@@ -7,9 +7,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::diagnostic::Diagnostics;
 use crate::dovecot::sections::{Database, Namespace, Passdb};
+use crate::postfix::main_cf::MainCf;
 use crate::postfix::match_list::{MatchList, NetworkList};
-use crate::postfix::restrictions::Restriction;
+use crate::postfix::restrictions::{self, Restriction};
+use crate::postfix::table::{self, Kind};
+use crate::uses;
 use ipc_messages::tls::Offer;
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +102,37 @@ pub struct Section {
 }
 
 impl Section {
+    /// The parameters of `main.cf` that `program` uses, in canonical form. What is wrong with one is added to `found`.
+    pub fn of_main_cf(main: &MainCf, program: &str, found: &mut Diagnostics) -> Section {
+        let mut section = Section::default();
+        for &name in uses::parameters(program) {
+            let Some(parameter) = table::find(name) else { continue };
+            let mut settings = main.settings(found);
+            let value = match parameter.kind {
+                Kind::Boolean => if settings.boolean(name) { "yes" } else { "no" }.to_string(),
+                Kind::Integer { .. } => settings.integer(name).to_string(),
+                Kind::Size { .. } => settings.size(name).to_string(),
+                Kind::Time { .. } => settings.time(name).as_secs().to_string(),
+                Kind::Choice(_) => settings.choice(name).to_string(),
+                Kind::Networks => {
+                    section.networks.insert(name.into(), NetworkList::from_settings(&mut settings, name));
+                    settings.text(name)
+                }
+                Kind::Domains => {
+                    section.domains.insert(name.into(), MatchList::domains(&mut settings, name));
+                    settings.text(name)
+                }
+                Kind::Restrictions => {
+                    section.restrictions.insert(name.into(), restrictions::parse(&mut settings, name));
+                    settings.text(name)
+                }
+                _ => settings.text(name),
+            };
+            section.transport.insert(name, value);
+        }
+        section
+    }
+
     /// The connector's index of a name.
     pub fn foreign(&self, name: &str) -> Option<u16> {
         self.foreign.iter().position(|other| other == name).map(|index| index as u16)

@@ -153,6 +153,8 @@ const QMGR: &[&str] = &[
     "default_destination_concurrency_positive_feedback",
     "default_destination_concurrency_negative_feedback",
     "default_destination_concurrency_failed_cohort_limit",
+    "default_destination_rate_delay",
+    "transport_retry_time",
     "default_delivery_slot_cost",
     "default_delivery_slot_loan",
     "default_delivery_slot_discount",

@@ -104,11 +104,22 @@ pub fn enter(jail: &Jail, grants: &[Grant], calls: Calls) -> Result<Entered, Jai
                 Ok(false) => Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no Landlock")),
                 Err(error) => Err(error),
             },
-            Step::Seccomp => filter::install(calls),
+            Step::Seccomp => filter::install_with(calls, jail.local_sockets),
         };
         result.map_err(|source| JailError { step, source })?;
     }
     Ok(entered)
+}
+
+/// Makes the jail of this process narrower: of the files it may touch only those beneath `grants` remain, and of the system
+/// calls only `calls`. For the child of a template, which has [`Calls::narrow`]; what was forbidden before stays forbidden,
+/// and `calls` without `narrow` make this the last time. A kernel without Landlock was accepted when the template entered.
+///
+/// # Errors
+/// The step that failed; the process must end then.
+pub fn narrow(grants: &[Grant], calls: Calls) -> Result<(), JailError> {
+    paths::restrict(grants).map_err(|source| JailError { step: Step::Landlock, source })?;
+    filter::install(calls).map_err(|source| JailError { step: Step::Seccomp, source })
 }
 
 fn limits(jail: &Jail) -> io::Result<()> {

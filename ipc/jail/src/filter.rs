@@ -7,7 +7,8 @@ use std::io;
 
 use libc::c_long;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, sock_filter,
 };
 
 /// Groups of system calls that a service may ask for beside [`BASE`].
@@ -139,8 +140,21 @@ const FILES_LEGACY: &[c_long] = &[libc::SYS_rename, libc::SYS_unlink, libc::SYS_
 #[cfg(not(target_arch = "x86_64"))]
 const FILES_LEGACY: &[c_long] = &[];
 const MEMFD: &[c_long] = &[libc::SYS_memfd_create, libc::SYS_ftruncate];
-const NOTIFY: &[c_long] = &[libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch];
-const FORK: &[c_long] = &[libc::SYS_clone, libc::SYS_wait4, libc::SYS_waitid, libc::SYS_kill];
+/// A watch takes a path: with `fchdir` that is "." for a folder that is held.
+const NOTIFY: &[c_long] =
+    &[libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch, libc::SYS_fchdir];
+const FORK: &[c_long] = &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_kill];
+/// What a fork must not ask for: a share of its memory, files or namespaces of its own.
+const NO_FORK: u64 = (libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET) as u64;
 const NARROW: &[c_long] = &[
     libc::SYS_landlock_create_ruleset,
     libc::SYS_landlock_add_rule,
@@ -153,10 +167,29 @@ const NARROW: &[c_long] = &[
 /// # Errors
 /// What the kernel says; `Unsupported` on an architecture that seccompiler does not know.
 pub fn install(calls: Calls) -> io::Result<()> {
+    install_with(calls, false)
+}
+
+/// [`install`], with unix sockets besides if `local_sockets`.
+pub(crate) fn install_with(calls: Calls, local_sockets: bool) -> io::Result<()> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
-    let filter = SeccompFilter::new(rules(calls).map_err(io::Error::other)?, denied(), SeccompAction::Allow, arch);
+    let rules = rules(calls, local_sockets).map_err(io::Error::other)?;
+    let filter = SeccompFilter::new(rules, denied(), SeccompAction::Allow, arch);
     let program: BpfProgram = filter.and_then(BpfProgram::try_from).map_err(io::Error::other)?;
+    let program: BpfProgram = no_clone3().into_iter().chain(program).collect();
     seccompiler::apply_filter(&program).map_err(io::Error::other)
+}
+
+/// `clone3` is not there (`ENOSYS`), which makes libc start a thread with `clone`; `EPERM` would make it give up. The filter
+/// cannot see the flags of `clone3`, so it is never allowed.
+fn no_clone3() -> [sock_filter; 3] {
+    let instruction = |code: u32, skip: u8, k: u32| sock_filter { code: code as u16, jt: 0, jf: skip, k };
+    [
+        // The number of the system call stands first in what a filter sees.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::SYS_clone3 as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+    ]
 }
 
 fn denied() -> SeccompAction {
@@ -165,7 +198,7 @@ fn denied() -> SeccompAction {
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-fn rules(calls: Calls) -> Result<Rules, seccompiler::BackendError> {
+fn rules(calls: Calls, local_sockets: bool) -> Result<Rules, seccompiler::BackendError> {
     let mut rules = Rules::new();
     let mut allow = |list: &[c_long], wanted: bool| {
         for &call in list.iter().filter(|_| wanted) {
@@ -175,7 +208,7 @@ fn rules(calls: Calls) -> Result<Rules, seccompiler::BackendError> {
     allow(BASE, true);
     allow(LEGACY, true);
     allow(ACCEPT, calls.accept);
-    allow(CONNECT, calls.connect);
+    allow(CONNECT, calls.connect || local_sockets);
     allow(FILES, calls.files);
     allow(FILES_LEGACY, calls.files);
     allow(MEMFD, calls.memfd);
@@ -200,16 +233,25 @@ fn rules(calls: Calls) -> Result<Rules, seccompiler::BackendError> {
         }
     }
     rules.insert(libc::SYS_prctl, prctl);
-    if calls.connect {
-        let families = [libc::AF_INET, libc::AF_INET6]
-            .into_iter()
-            .map(|family| equal(0, family as u64))
-            .collect::<Result<_, _>>()?;
+    let families = [(libc::AF_INET, calls.connect), (libc::AF_INET6, calls.connect), (libc::AF_UNIX, local_sockets)];
+    let families: Vec<SeccompRule> = families
+        .into_iter()
+        .filter(|(_, wanted)| *wanted)
+        .map(|(family, _)| equal(0, family as u64))
+        .collect::<Result<_, _>>()?;
+    if !families.is_empty() {
         rules.insert(libc::SYS_socket, families);
     }
-    if calls.threads && !calls.fork {
+    let mut clone = Vec::new();
+    if calls.threads {
         let thread = (libc::CLONE_THREAD | libc::CLONE_VM) as u64;
-        rules.insert(libc::SYS_clone, vec![masked(0, thread, thread)?]);
+        clone.push(masked(0, thread, thread)?);
+    }
+    if calls.fork {
+        clone.push(masked(0, NO_FORK, 0)?);
+    }
+    if !clone.is_empty() {
+        rules.insert(libc::SYS_clone, clone);
     }
     Ok(rules)
 }
@@ -239,7 +281,7 @@ mod tests {
             notify: true,
             narrow: true,
         };
-        let rules = rules(every).unwrap();
+        let rules = rules(every, true).unwrap();
         for call in [
             libc::SYS_execve,
             libc::SYS_execveat,
@@ -265,8 +307,16 @@ mod tests {
 
     #[test]
     fn a_worker_without_files_cannot_open() {
-        let rules = rules(Calls { accept: true, ..Calls::default() }).unwrap();
+        let rules = rules(Calls { accept: true, ..Calls::default() }, false).unwrap();
         assert!(!rules.contains_key(&libc::SYS_openat) && !rules.contains_key(&libc::SYS_connect));
         assert!(!rules.contains_key(&libc::SYS_socket) && !rules.contains_key(&libc::SYS_clone));
+    }
+
+    #[test]
+    fn what_a_narrowed_process_has_left_cannot_fork_or_narrow() {
+        let rules = rules(Calls { files: true, notify: true, ..Calls::default() }, false).unwrap();
+        for call in [libc::SYS_clone, libc::SYS_wait4, libc::SYS_landlock_restrict_self, libc::SYS_seccomp] {
+            assert!(!rules.contains_key(&call), "system call {call}");
+        }
     }
 }

@@ -10,7 +10,7 @@ mod filter;
 mod paths;
 pub mod sys;
 
-pub use enter::{Entered, JailError, STEPS, Step, enter};
+pub use enter::{Entered, JailError, STEPS, Step, enter, narrow};
 pub use filter::{Calls, install as install_filter};
 pub use paths::{Access, Grant};
 
@@ -35,4 +35,6 @@ pub struct Jail {
     pub max_memory: Option<u64>,
     /// Whether a kernel without Landlock is accepted (a named setting allows it).
     pub without_landlock: bool,
+    /// Whether it may make unix sockets and connect them by path, as modules of the system's name service do.
+    pub local_sockets: bool,
 }

@@ -19,8 +19,6 @@ pub enum Access {
     Read,
     /// Read, write, create, rename, link and remove files and folders.
     Write,
-    /// Create folders and files, write and rename them, list folders; read no file.
-    Deposit,
 }
 
 /// A folder that was opened before the jail, and what may be done beneath it.
@@ -46,7 +44,6 @@ impl Access {
         match self {
             Access::Read => read,
             Access::Write => read | write,
-            Access::Deposit => write,
         }
     }
 }

@@ -90,6 +90,31 @@ pub fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
+/// Closes every descriptor but 0 to 2 and those of `keep`. For the child of a fork, which takes nothing of its parent with
+/// it: it never returns to code that owns one of the closed descriptors, and ends with [`exit`].
+#[expect(unsafe_code, reason = "closes numbers that objects of the parent own; see the comment inside")]
+pub fn close_all_but(keep: &[RawFd]) {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).filter(|&fd| fd > 2).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep.into_iter().chain([u32::MAX]) {
+        if fd > first {
+            // SAFETY: the objects that own these numbers are never used or dropped in this process; see above.
+            unsafe {
+                libc::close_range(first, fd - 1, 0);
+            }
+        }
+        first = fd.saturating_add(1);
+    }
+}
+
+/// Ends the process at once: nothing is dropped, no exit handler runs. For the child of a fork.
+#[expect(unsafe_code, reason = "_exit; see the comment inside")]
+pub fn exit(status: i32) -> ! {
+    // SAFETY: _exit has no memory effects and does not return.
+    unsafe { libc::_exit(status) }
+}
+
 /// Takes descriptor `number`, which the master put there ([`spawn`]), as this process's own.
 ///
 /// # Errors

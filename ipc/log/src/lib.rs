@@ -5,7 +5,7 @@
 //! and counted, and the count is the first line that gets through.
 
 use std::fmt::Write as _;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -37,6 +37,21 @@ impl Sender {
     /// Lines signed with `identity` leave through `socket`.
     pub fn new(socket: OwnedFd, identity: Identity) -> Sender {
         Sender(Arc::new(Mutex::new(Backlog { socket, identity, bytes: Vec::new(), ends: Vec::new(), dropped: 0 })))
+    }
+
+    /// Another sender through the same socket, with nothing waiting: for a process that is about to be forked, whose lines
+    /// must not be its parent's once more.
+    ///
+    /// # Errors
+    /// What the system says when no descriptor is left.
+    pub fn apart(&self) -> std::io::Result<Sender> {
+        let backlog = self.backlog();
+        Ok(Sender::new(backlog.socket.try_clone()?, backlog.identity.clone()))
+    }
+
+    /// The descriptor through which the lines leave.
+    pub fn descriptor(&self) -> RawFd {
+        self.backlog().socket.as_raw_fd()
     }
 
     /// A logger whose lines are signed with the process's own tag.

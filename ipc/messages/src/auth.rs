@@ -76,6 +76,8 @@ pub enum Failure {
     Temporary,
     /// The account is disabled.
     Disabled,
+    /// The password is right, but the database does not let this user log in (`nologin`).
+    Barred,
     /// The password has expired.
     Expired,
     /// Logged in, but not allowed to act for the name asked for.
@@ -110,7 +112,7 @@ pub struct User {
 /// An answer of `auth`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromAuth {
-    /// First on each channel: what can be offered. Empty when there is no usable passdb.
+    /// First on each channel, and again when it has changed: what can be offered. Empty when there is no usable passdb.
     Mechanisms {
         /// Names in the configured order.
         names: Vec<String>,

@@ -112,8 +112,6 @@ pub enum FolderAccess {
     Read,
     /// Read, write, create, rename and remove.
     Write,
-    /// Create, write and rename, read no file.
-    Deposit,
 }
 
 /// From a worker to the master.
@@ -131,6 +129,11 @@ pub enum FromWorker {
     Connect {
         /// Position in the list that the master compiled for this service.
         index: u16,
+    },
+    /// From `qmgr` alone: mail waits for this delivery service, and no process of it has come.
+    Wake {
+        /// The service's name in `master.cf`, e.g. `lmtp`.
+        service: String,
     },
     /// From `auth` alone: a process that acts for an account is needed.
     Acting {

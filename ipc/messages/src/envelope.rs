@@ -59,7 +59,7 @@ pub struct Recipient {
 }
 
 /// NOTIFY of RFC 3461: a set; the empty one means that the sender did not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Notify(u8);
 
 impl Notify {
@@ -79,6 +79,11 @@ impl Notify {
 
     pub fn is_given(self) -> bool {
         self.0 != 0
+    }
+
+    /// As `crate::delivery::Target` has it.
+    pub fn bits(self) -> u8 {
+        self.0
     }
 }
 

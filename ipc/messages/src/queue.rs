@@ -1,8 +1,9 @@
 //! Between `cleanup`, which commits messages, and `qmgr`, which knows what becomes of them.
 //!
-//! `cleanup` tells of a message once it is on stable storage; `qmgr` tells when it is finished (and that is in the outcome
-//! log, synced) or needs a queue file of its own. After either process was replaced, `cleanup` tells again of everything
-//! that the journal still holds; `qmgr` knows a message by its queue ID and takes it once.
+//! `cleanup` tells of a message once it is on stable storage; `qmgr` tells when its record is not needed any more, or when it
+//! needs a queue file of its own. After either process was replaced, `cleanup` tells again of everything that the journal
+//! still holds; `qmgr` knows a message by its queue ID and takes it once. While there is no `qmgr`, `cleanup` gives queue
+//! files to what grows old; while there is one, only on its order, so that none appears behind its back.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,14 +28,15 @@ pub enum Place {
 /// From `cleanup`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToQmgr {
-    /// A message is on stable storage. Its descriptor comes with this frame: a sealed memory file, or its queue file.
+    /// A message is on stable storage, in the journal. Its content comes with this frame as a sealed memory file; mail that
+    /// has a queue file (which `qmgr` opens by itself) comes without a descriptor, and without an envelope.
     New {
         /// Its name.
         queue_id: QueueId,
-        /// Where the content begins in the descriptor.
-        offset: u64,
-        /// The folder of its queue file, when it has one already.
-        place: Option<Place>,
+        /// The sequence number of its journal record: when the message is removed, the outcome log says which one it was.
+        sequence: u64,
+        /// Whether the record stands for a queue file in `incoming/`, or wherever `qmgr` has moved it since.
+        in_file: bool,
         /// The first piece of the encoded envelope.
         #[serde(with = "serde_bytes")]
         envelope: Vec<u8>,
@@ -56,8 +58,13 @@ pub enum ToQmgr {
         /// The folder, or what the system said.
         result: Result<Place, String>,
     },
-    /// All that the journal held at the start has been told.
+    /// All that the journal held when this channel came up has been told.
     Replayed,
+    /// No record below this sequence number can be replayed after a crash any more: the outcome log may forget them.
+    Freed {
+        /// The journal's freed point.
+        sequence: u64,
+    },
 }
 
 /// To `cleanup`.
@@ -70,7 +77,8 @@ pub enum FromQmgr {
         /// Where.
         place: Place,
     },
-    /// Every recipient is finished, and the outcome log says so on stable storage.
+    /// The journal record is not needed any more: every recipient is finished and the outcome log says so on stable storage, or
+    /// recovery found the message in its queue file.
     Done {
         /// The message.
         queue_id: QueueId,

@@ -139,8 +139,11 @@ impl Channel {
             self.compact();
             let start = self.incoming.len();
             self.incoming.resize(start + READ_SIZE, 0);
-            let (received, truncated) = self.receive(start)?;
-            self.incoming.truncate(start + received.unwrap_or(0));
+            let result = self.receive(start);
+            // Whatever happened, only bytes that came may stay: the rest is zeros, which would read as frames.
+            let came = result.as_ref().ok().and_then(|(received, _)| *received).unwrap_or(0);
+            self.incoming.truncate(start + came);
+            let (received, truncated) = result?;
             if truncated {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, Broken::Truncated));
             }
@@ -360,6 +363,25 @@ mod tests {
                 assert_eq!(frame.decode::<Vec<u8>>().unwrap().0, body);
                 received += 1;
             }
+        }
+    }
+
+    #[test]
+    fn a_reset_leaves_nothing_behind_that_could_be_a_frame() {
+        let (mut a, mut b) = pair();
+        a.send(&1u8, vec![]).unwrap();
+        a.flush().unwrap();
+        b.send(&2u8, vec![]).unwrap();
+        b.flush().unwrap();
+        // With bytes that it did not read, the peer's end is a reset for us.
+        drop(b);
+        while let Ok(open) = a.fill() {
+            if !open {
+                break;
+            }
+        }
+        while let Some(frame) = a.next_frame().unwrap() {
+            assert_eq!(frame.decode::<u8>().unwrap().0, 2);
         }
     }
 

@@ -22,7 +22,7 @@ use ipc_messages::log::{Half as LogHalf, Identity};
 
 use crate::policy::Rules;
 use crate::program;
-use crate::table::{AccountRules, Foreign, Half, Spec, Table};
+use crate::table::{Account, AccountRules, Foreign, Half, Spec, Table};
 use accounts::Accounts;
 
 /// Where state is kept unless `posthorn_directory` says otherwise.
@@ -40,9 +40,13 @@ pub struct Files {
 }
 
 impl Files {
-    /// The files in a configuration folder. A link that leads nowhere counts as there: its target is missed loudly.
+    /// The files in a configuration folder. A link stands for its target, so that what the file includes is looked for
+    /// beside the target; one that leads nowhere counts as there: its target is missed loudly.
     pub fn in_folder(folder: &Path) -> Files {
-        let there = |name: &str| Some(folder.join(name)).filter(|path| path.symlink_metadata().is_ok());
+        let there = |name: &str| {
+            let path = Some(folder.join(name)).filter(|path| path.symlink_metadata().is_ok())?;
+            Some(path.canonicalize().unwrap_or(path))
+        };
         Files { main_cf: there("main.cf"), master_cf: there("master.cf"), dovecot_conf: there("dovecot.conf") }
     }
 
@@ -151,7 +155,7 @@ impl Configuration {
             }
             let talks = |hub| table.services.iter().any(|spec| spec.program.talks.contains(&hub));
             let (names, resolver, anvil) = (talks(Hub::NameService), talks(Hub::Resolver), talks(Hub::Anvil));
-            table.services.extend(names.then(|| common("nss", accounts.of("nss"))));
+            table.services.extend(names.then(|| nss(accounts.of("nss"))));
             table.services.extend(resolver.then(|| dns(&mut accounts)));
             table.services.extend(anvil.then(|| self.anvil(&mut accounts)));
         }
@@ -223,6 +227,24 @@ fn dns(accounts: &mut Accounts) -> Spec {
     spec
 }
 
+/// The name service, with what the modules of libc read: files of accounts, configuration, and what systemd, sssd and
+/// libnss-extrausers keep.
+fn nss(account: Account) -> Spec {
+    const FOLDERS: [&str; 8] = [
+        "/etc",
+        "/run/systemd/userdb",
+        "/run/userdb",
+        "/run/host/userdb",
+        "/usr/lib/userdb",
+        "/usr/local/lib/userdb",
+        "/var/lib/extrausers",
+        "/var/lib/sss/mc",
+    ];
+    let there = FOLDERS.into_iter().map(PathBuf::from).filter(|path| path.is_dir());
+    let folders = there.map(|path| Folder { path, access: FolderAccess::Read }).collect();
+    Spec { folders, ..common("nss", account) }
+}
+
 /// Private keys that are in use: which program uses which files, numbered for each program.
 #[derive(Default)]
 struct Keys {
@@ -262,7 +284,7 @@ impl Keys {
 }
 
 /// A service of both halves, with an empty section.
-fn common(name: &'static str, account: crate::table::Account) -> Spec {
+fn common(name: &'static str, account: Account) -> Spec {
     let program = program::find(name).unwrap_or_else(|| panic!("no program {name}"));
     Spec {
         key: format!("common:{name}"),

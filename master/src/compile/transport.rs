@@ -1,5 +1,6 @@
 //! The rows of `master.cf` as services.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,11 +8,10 @@ use std::time::Duration;
 use ipc_config::diagnostic::Diagnostics;
 use ipc_config::postfix::main_cf::MainCf;
 use ipc_config::postfix::master_cf::{Endpoint, Host, MasterCf, Row};
-use ipc_config::postfix::match_list::{MatchList, NetworkList};
 use ipc_config::postfix::restrictions;
+use ipc_config::postfix::table::transport::Owner;
 use ipc_config::postfix::table::{self, Kind};
 use ipc_config::section::Section;
-use ipc_config::uses;
 use ipc_messages::control::{Folder, FolderAccess};
 use ipc_messages::log::{Half as LogHalf, Identity};
 use ipc_messages::tls::Offer;
@@ -56,6 +56,7 @@ pub(super) fn services(
     found: &mut Diagnostics,
 ) {
     let queue = spool.join("queue");
+    let tables = tables_named(main, master);
     let mut transports = Vec::new();
     let mut done: Vec<&str> = Vec::new();
     for row in master.enabled(main) {
@@ -75,7 +76,8 @@ pub(super) fn services(
                     transports.push((row.name.clone(), name.clone()));
                 }
                 let scope = main.with_overrides(&row.settings());
-                let mut builder = Builder { main: &scope, row, program, queue: &queue, accounts, keys, found };
+                let mut builder =
+                    Builder { main: &scope, row, program, queue: &queue, tables: &tables, accounts, keys, found };
                 let spec = builder.spec(is_agent.then_some(name.as_str()));
                 table.services.push(spec);
             }
@@ -93,7 +95,29 @@ pub(super) fn services(
         if spec.program.name == "qmgr" {
             let mut section: Section = postcard::from_bytes(&spec.section).expect("our own section");
             section.transports = transports.clone();
+            agent_parameters(main, &mut section, found);
             spec.section = encode(&section);
+        }
+    }
+}
+
+/// The parameters that the administrator has set for one delivery agent (`lmtp_destination_concurrency_limit`), in canonical
+/// form.
+fn agent_parameters(main: &MainCf, section: &mut Section, found: &mut Diagnostics) {
+    let agents = table::transport::PARAMETERS.iter().filter(|parameter| parameter.owner == Owner::Agents);
+    for parameter in agents {
+        for (transport, _) in &section.transports {
+            let name = format!("{transport}{}", parameter.suffix);
+            if !main.is_set(&name) {
+                continue;
+            }
+            let mut settings = main.settings(found);
+            let value = match parameter.kind {
+                Kind::Integer { .. } => settings.integer(&name).to_string(),
+                Kind::Time { .. } => settings.time(&name).as_secs().to_string(),
+                _ => settings.text(&name),
+            };
+            section.transport.insert(name, value);
         }
     }
 }
@@ -104,6 +128,7 @@ struct Builder<'a> {
     row: &'a Row,
     program: &'static Program,
     queue: &'a Path,
+    tables: &'a [String],
     accounts: &'a mut Accounts,
     keys: &'a mut Keys,
     found: &'a mut Diagnostics,
@@ -115,7 +140,7 @@ impl Builder<'_> {
     }
 
     fn spec(&mut self, agent: Option<&str>) -> Spec {
-        let mut section = self.section();
+        let mut section = Section::of_main_cf(self.main, self.program.name, self.found);
         let mut foreign = Vec::new();
         let mut folders = Vec::new();
         match self.program.name {
@@ -130,7 +155,10 @@ impl Builder<'_> {
                 self.destinations(&mut section, &mut foreign);
             }
             "cleanup" | "qmgr" => folders.push(Folder { path: self.queue.into(), access: FolderAccess::Write }),
-            "trivial-rewrite" => folders = self.table_folders(),
+            "trivial-rewrite" => {
+                section.transport.insert("tables", self.tables.join(" "));
+                folders = table_folders(self.tables);
+            }
             _ => {}
         }
         let limit = self.row.max_processes.unwrap_or_else(|| self.text("default_process_limit").parse().unwrap_or(100));
@@ -140,7 +168,8 @@ impl Builder<'_> {
             None if self.program.name == "smtp" => (1, 1000),
             None => share(limit),
         };
-        let always = matches!(self.program.name, "qmgr" | "cleanup");
+        // No client wakes these: the queue is theirs to serve, and an agent that is not there is given no work.
+        let always = matches!(self.program.name, "qmgr" | "cleanup" | "smtp");
         let wakeup = Some(self.row.wakeup).filter(|wakeup| wakeup.seconds > 0 && !always);
         let rules = Rules {
             limit: processes,
@@ -178,37 +207,6 @@ impl Builder<'_> {
 
     fn seconds(&mut self, name: &str) -> u32 {
         self.main.settings(self.found).time(name).as_secs() as u32
-    }
-
-    /// The parameters that the program uses, in canonical form.
-    fn section(&mut self) -> Section {
-        let mut section = Section::default();
-        for &name in uses::parameters(self.program.name) {
-            let Some(parameter) = table::find(name) else { continue };
-            let mut settings = self.main.settings(self.found);
-            let value = match parameter.kind {
-                Kind::Boolean => if settings.boolean(name) { "yes" } else { "no" }.to_string(),
-                Kind::Integer { .. } => settings.integer(name).to_string(),
-                Kind::Size { .. } => settings.size(name).to_string(),
-                Kind::Time { .. } => settings.time(name).as_secs().to_string(),
-                Kind::Choice(_) => settings.choice(name).to_string(),
-                Kind::Networks => {
-                    section.networks.insert(name.into(), NetworkList::from_settings(&mut settings, name));
-                    settings.text(name)
-                }
-                Kind::Domains => {
-                    section.domains.insert(name.into(), MatchList::domains(&mut settings, name));
-                    settings.text(name)
-                }
-                Kind::Restrictions => {
-                    section.restrictions.insert(name.into(), restrictions::parse(&mut settings, name));
-                    settings.text(name)
-                }
-                _ => settings.text(name),
-            };
-            section.transport.insert(name, value);
-        }
-        section
     }
 
     /// TLS as smtpd offers it; `None` when it is off or has no certificate.
@@ -287,24 +285,6 @@ impl Builder<'_> {
         Path::new(&self.text("queue_directory")).join(path)
     }
 
-    /// One folder for each folder in which a table lies.
-    fn table_folders(&self) -> Vec<Folder> {
-        let mut folders: Vec<Folder> = Vec::new();
-        let all = table::all().iter().filter(|parameter| {
-            matches!(parameter.kind, Kind::Maps | Kind::Domains | Kind::Networks | Kind::Restrictions)
-        });
-        for parameter in all {
-            for path in paths_in(&self.text(parameter.name)) {
-                let Some(folder) = path.parent().filter(|folder| folder.is_absolute()) else { continue };
-                if folders.iter().all(|known| known.path != folder) {
-                    folders.push(Folder { path: folder.into(), access: FolderAccess::Read });
-                }
-            }
-        }
-        folders.retain(|folder| folder.path.is_dir());
-        folders
-    }
-
     fn listeners(&mut self, section: &Section) -> Vec<Listen> {
         let Endpoint::Inet { host, port } = &self.row.endpoint else { return Vec::new() };
         let tls = section.transport.get("smtpd_tls_wrappermode") == Some("yes");
@@ -362,14 +342,41 @@ impl Builder<'_> {
     }
 }
 
-/// Paths of tables (`hash:/etc/aliases`, `/etc/postfix/list`) in the value of a parameter.
-fn paths_in(value: &str) -> impl Iterator<Item = PathBuf> {
-    let words = ipc_config::postfix::value::words(value);
-    words.into_iter().filter_map(|word| {
-        let word = word.trim_start_matches('!');
-        let path = word.rfind(":/").map_or(word, |at| &word[at + 1..]);
-        path.starts_with('/').then(|| PathBuf::from(path.trim_end_matches('}')))
-    })
+/// Every table (`type:name`) that a parameter of any service names, options of rows included.
+fn tables_named(main: &MainCf, master: &MasterCf) -> Vec<String> {
+    let rows = master.enabled(main).map(|row| row.settings()).filter(|settings| !settings.is_empty());
+    let scopes = std::iter::once(main.clone()).chain(rows.map(|settings| main.with_overrides(&settings)));
+    let mut names = BTreeSet::new();
+    for scope in scopes {
+        for parameter in table::all() {
+            if matches!(parameter.kind, Kind::Maps | Kind::Domains | Kind::Networks | Kind::Restrictions) {
+                let value = scope.expanded(parameter.name).map(|expansion| expansion.text).unwrap_or_default();
+                names.extend(tables_in(&value));
+            }
+        }
+    }
+    names.into_iter().collect()
+}
+
+/// The tables among the words of a value.
+fn tables_in(value: &str) -> Vec<String> {
+    let is_type = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase());
+    let words =
+        ipc_config::postfix::value::words(value).into_iter().map(|word| word.trim_start_matches('!').to_owned());
+    words.filter(|word| word.split_once(':').is_some_and(|(kind, _)| is_type(kind))).collect()
+}
+
+/// One folder for each folder in which a table lies.
+fn table_folders(tables: &[String]) -> Vec<Folder> {
+    let mut paths = BTreeSet::new();
+    for table in tables {
+        // Tables made of tables have more than one.
+        for (at, _) in table.match_indices(":/") {
+            let path = table[at + 1..].split([',', ' ', '}']).next().unwrap_or_default();
+            paths.extend(Path::new(path).parent().filter(|folder| folder.is_dir()).map(PathBuf::from));
+        }
+    }
+    paths.into_iter().map(|path| Folder { path, access: FolderAccess::Read }).collect()
 }
 
 /// Whether TLS 1.2 and 1.3 are in a list of protocols (`>=TLSv1`, `!SSLv3`, `TLSv1.2 TLSv1.3`).
@@ -413,9 +420,13 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_tables() {
-        let all: Vec<PathBuf> =
-            paths_in("hash:/etc/aliases, proxy:unix:passwd.byname proxy:hash:/etc/postfix/v !/etc/x").collect();
-        assert_eq!(all, ["/etc/aliases", "/etc/postfix/v", "/etc/x"].map(PathBuf::from));
+    fn tables_and_their_folders() {
+        let value = "hash:/etc/aliases, proxy:unix:passwd.byname !cidr:/usr/share/x /etc/x 192.0.2.1 [::1]/128 \
+                     pipemap:{hash:/etc/a,texthash:/usr/b} hash:/nonexistent/x";
+        let tables = tables_in(value);
+        assert_eq!(tables[..3], ["hash:/etc/aliases", "proxy:unix:passwd.byname", "cidr:/usr/share/x"]);
+        assert_eq!(tables.len(), 5, "{tables:?}");
+        let folders: Vec<PathBuf> = table_folders(&tables).into_iter().map(|folder| folder.path).collect();
+        assert_eq!(folders, ["/etc", "/usr", "/usr/share"].map(PathBuf::from));
     }
 }

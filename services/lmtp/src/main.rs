@@ -272,16 +272,15 @@ impl Lmtp {
                 cx.consume(conn, taken);
                 cx.deadline(conn, Some(IDLE));
             }
-            match client.session.poll() {
-                Some(action) => {
-                    if self.act(cx, conn, &mut client, action) {
-                        let state = client.session.stage();
-                        slog::info!(own_log(cx), "Disconnect from {}: Logged out (state={state})", client.label);
-                        return;
-                    }
+            let Some(action) = client.session.poll() else {
+                if taken == 0 {
+                    break;
                 }
-                None if taken == 0 => break,
-                None => {}
+                continue;
+            };
+            if self.act(cx, conn, &mut client, action) {
+                let state = client.session.stage();
+                return slog::info!(own_log(cx), "Disconnect from {}: Logged out (state={state})", client.label);
             }
         }
         self.clients.insert(conn, client);
@@ -441,7 +440,7 @@ impl Lmtp {
             Ok(file) => file,
             Err(error) => {
                 slog::error!(own_log(cx), "message content: {error}");
-                let replies = client.recipients.iter().map(|recipient| temporary_reply(&recipient.address)).collect();
+                let replies = client.recipients.iter().map(|_| temporary_reply()).collect();
                 return client.session.answer(Answer::Delivered(replies));
             }
         };
@@ -481,9 +480,7 @@ impl Lmtp {
                     open += positions.len();
                     self.filings.insert(corr, Pending { conn, peer, positions });
                 }
-                None => {
-                    positions.iter().for_each(|&at| replies[at] = Some(temporary_reply(&client.recipients[at].address)))
-                }
+                None => positions.iter().for_each(|&at| replies[at] = Some(temporary_reply())),
             }
         }
         client.asked = Some(Asked::Filing { replies, open });
@@ -498,12 +495,11 @@ impl Lmtp {
             self.filings.remove(&corr);
             return;
         };
-        let Some(recipient) = client.recipients.get(at) else { return };
-        let address = &recipient.address;
+        // The session adds each recipient's address to its reply.
         let reply = match result {
-            Filed::Saved => Reply::new(250, &format!("2.0.0 <{address}> {} Saved", recipient_id(&client.id, at))),
-            Filed::Temporary(text) => with_address(if text.starts_with("4.2.2") { 452 } else { 451 }, &text, address),
-            Filed::Permanent(text) => with_address(550, &text, address),
+            Filed::Saved => Reply::new(250, &format!("2.0.0 {} Saved", recipient_id(&client.id, at))),
+            Filed::Temporary(text) => Reply::new(if text.starts_with("4.2.2") { 452 } else { 451 }, &text),
+            Filed::Permanent(text) => Reply::new(550, &text),
         };
         if let Some(Asked::Filing { replies, open }) = &mut client.asked {
             if replies[at].replace(reply).is_none() {
@@ -550,20 +546,13 @@ fn recipient_id(session: &str, position: usize) -> String {
     if position == 0 { session.to_string() } else { format!("{session}:{}", position + 1) }
 }
 
-/// `451 4.3.0 <address> text`: the address stands behind the enhanced code.
-fn with_address(code: u16, text: &str, address: &str) -> Reply {
-    match text.split_once(' ') {
-        Some((status, rest)) => Reply::new(code, &format!("{status} <{address}> {rest}")),
-        None => Reply::new(code, text),
-    }
+fn temporary_reply() -> Reply {
+    Reply::new(451, "4.3.0 Temporary internal error")
 }
 
-fn temporary_reply(address: &str) -> Reply {
-    Reply::new(451, &format!("4.3.0 <{address}> Temporary internal error"))
-}
-
+/// At RCPT, where the address has to be named.
 fn temporary(address: &str) -> Answer {
-    Answer::Reply(temporary_reply(address))
+    Answer::Reply(Reply::new(451, &format!("4.3.0 <{address}> Temporary internal error")))
 }
 
 impl Client {

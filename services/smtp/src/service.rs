@@ -96,9 +96,11 @@ impl Service for Agent {
         }
     }
 
-    fn drained(&mut self, _: &mut Cx<()>, conn: ConnId) {
+    fn drained(&mut self, cx: &mut Cx<()>, conn: ConnId) {
         if let Some(&session) = self.sessions.get(&conn) {
             self.delivery.drained(session, now());
+            // The output of this turn has left; more of the content makes another round.
+            self.obey_all(cx);
         }
     }
 
@@ -119,9 +121,13 @@ impl Service for Agent {
     }
 
     fn end_of_turn(&mut self, cx: &mut Cx<()>) {
-        self.delivery.end_of_turn();
-        while let Some(order) = self.delivery.poll() {
-            self.obey(cx, order);
+        self.obey_all(cx);
+        // What could not be obeyed (an address that cannot be connected to) may have finished jobs: until nothing is left.
+        loop {
+            self.delivery.end_of_turn();
+            if !self.obey_all(cx) {
+                return;
+            }
         }
     }
 
@@ -139,6 +145,16 @@ impl Service for Agent {
 }
 
 impl Agent {
+    /// Obeys all orders. Returns whether there was one.
+    fn obey_all(&mut self, cx: &mut Cx<()>) -> bool {
+        let mut any = false;
+        while let Some(order) = self.delivery.poll() {
+            self.obey(cx, order);
+            any = true;
+        }
+        any
+    }
+
     fn obey(&mut self, cx: &mut Cx<()>, order: Order) {
         match order {
             Order::ConnectUnix { session, index } => {

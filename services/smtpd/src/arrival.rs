@@ -11,7 +11,7 @@ use ipc_messages::anvil::{FromAnvil, ToAnvil};
 use ipc_messages::dns::{ClientName, Failure, FromResolver, ToResolver};
 use proto_smtp::body::Newlines;
 use proto_smtp::server::{Peer as SessionPeer, Session};
-use worker::{ConnId, Cx, Hub, Remote, Secured};
+use worker::{ConnId, Cx, Hub, PeerId, Remote, Secured};
 
 use crate::client::{Client, label};
 use crate::{Smtpd, log_tls};
@@ -22,44 +22,44 @@ const HUB_WAIT: Duration = Duration::from_secs(2);
 const HUB_TIMER: u64 = 1 << 63;
 
 /// A client whose session has not begun.
-pub struct Arriving {
+pub struct Arriving<Id = PeerId> {
     /// Who it is.
     pub remote: Remote,
     /// What TLS agreed on.
     pub secured: Option<Secured>,
     /// TLS from the first byte, and the handshake is not over.
     pub handshaking: bool,
-    name: Awaited<ClientName>,
+    name: Awaited<ClientName, Id>,
     /// Connections and their rate, when it is counted.
-    counts: Awaited<Option<(u32, u32)>>,
+    counts: Awaited<Option<(u32, u32)>, Id>,
 }
 
 /// What a hub is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Awaited<T> {
+enum Awaited<T, Id = PeerId> {
     /// Not asked for yet.
     Wanted,
-    /// Asked for under this number.
-    Asked(u32),
+    /// Asked for under this number, there.
+    Asked(u32, Id),
     /// Answered, or given up.
     Known(T),
 }
 
-impl<T> Awaited<T> {
+impl<T, Id: PartialEq> Awaited<T, Id> {
     fn is_known(&self) -> bool {
         matches!(self, Awaited::Known(_))
     }
 
     /// The answer to question `corr` has come; one to another question is late.
     fn answer(&mut self, corr: u32, answer: T) {
-        if matches!(self, Awaited::Asked(asked) if *asked == corr) {
+        if matches!(self, Awaited::Asked(asked, _) if *asked == corr) {
             *self = Awaited::Known(answer);
         }
     }
 
-    /// The hub that was asked has gone.
-    fn lose(&mut self) {
-        if let Awaited::Asked(_) = self {
+    /// This process has gone: what it was asked for is wanted again.
+    fn lose(&mut self, gone: Id) {
+        if matches!(self, Awaited::Asked(_, asked) if *asked == gone) {
             *self = Awaited::Wanted;
         }
     }
@@ -76,9 +76,9 @@ impl<T> Awaited<T> {
     }
 }
 
-impl Arriving {
+impl<Id: PartialEq> Arriving<Id> {
     /// `look_up` is `smtpd_peername_lookup`; `count` whether the client is counted.
-    fn new(remote: Remote, handshaking: bool, look_up: bool, count: bool) -> Arriving {
+    fn new(remote: Remote, handshaking: bool, look_up: bool, count: bool) -> Arriving<Id> {
         let inet = matches!(remote, Remote::Inet { .. });
         Arriving {
             remote,
@@ -101,7 +101,7 @@ impl Arriving {
 
     /// The address, if anvil was told of this client.
     fn counted(&self) -> Option<IpAddr> {
-        let told = matches!(self.counts, Awaited::Asked(_) | Awaited::Known(Some(_)));
+        let told = matches!(self.counts, Awaited::Asked(..) | Awaited::Known(Some(_)));
         address(self.remote).filter(|_| told)
     }
 }
@@ -135,15 +135,15 @@ impl Smtpd {
         if let (Awaited::Wanted, Some(resolver)) = (&arriving.name, cx.hub(Hub::Resolver)) {
             let corr = self.numbers.next();
             self.named.insert(corr, conn);
-            arriving.name = Awaited::Asked(corr);
+            arriving.name = Awaited::Asked(corr, resolver);
             if cx.send(resolver, &ToResolver::Name { corr, address }, Vec::new()).is_err() {
                 cx.drop_peer(resolver);
             }
         }
         if let (Awaited::Wanted, Some(anvil)) = (&arriving.counts, cx.hub(Hub::Anvil)) {
             let corr = self.numbers.next();
-            self.counted.insert(corr, conn);
-            arriving.counts = Awaited::Asked(corr);
+            self.counted.insert(corr, (conn, anvil));
+            arriving.counts = Awaited::Asked(corr, anvil);
             let question = ToAnvil::Connect { corr, service: self.service.clone(), address };
             if cx.send(anvil, &question, Vec::new()).is_err() {
                 cx.drop_peer(anvil);
@@ -180,19 +180,17 @@ impl Smtpd {
         }
     }
 
-    /// The resolver or anvil has gone: what it was asked for is asked for again when its successor is there.
-    pub(crate) fn hub_is_down(&mut self, cx: &mut Cx<()>, hub: Hub) {
-        if hub == Hub::Resolver {
-            self.named.clear();
-        }
+    /// The resolver or anvil has gone: what it was asked for, its successor is asked for, when there is one.
+    pub(crate) fn hub_is_down(&mut self, cx: &mut Cx<()>, gone: PeerId) {
         for arriving in self.arriving.values_mut() {
-            match hub {
-                Hub::Resolver => arriving.name.lose(),
-                _ => arriving.counts.lose(),
-            }
+            arriving.name.lose(gone);
+            arriving.counts.lose(gone);
         }
+        let arriving = &self.arriving;
+        self.named.retain(|_, conn| arriving.contains_key(conn));
         let all: Vec<ConnId> = self.arriving.keys().copied().collect();
         for conn in all {
+            self.ask_hubs(cx, conn);
             self.wait_for_hubs(cx, conn);
         }
     }
@@ -210,7 +208,7 @@ impl Smtpd {
     pub(crate) fn anvil(&mut self, cx: &mut Cx<()>, answer: FromAnvil) {
         match answer {
             FromAnvil::Connected { corr, count, rate } => {
-                let Some(conn) = self.counted.remove(&corr) else { return };
+                let Some((conn, _)) = self.counted.remove(&corr) else { return };
                 let Some(arriving) = self.arriving.get_mut(&conn) else { return };
                 arriving.counts.answer(corr, Some((count, rate)));
                 self.begin(cx, conn);
@@ -303,12 +301,12 @@ mod tests {
 
     #[test]
     fn a_client_waits_for_everything_that_is_wanted() {
-        let mut arriving = Arriving::new(inet(), true, true, true);
+        let mut arriving = Arriving::<u8>::new(inet(), true, true, true);
         assert!(!arriving.is_ready());
         arriving.handshaking = false;
-        (arriving.name, arriving.counts) = (Awaited::Asked(1), Awaited::Asked(2));
+        (arriving.name, arriving.counts) = (Awaited::Asked(1, 7), Awaited::Asked(2, 8));
         arriving.name.answer(9, nameless());
-        assert_eq!(arriving.name, Awaited::Asked(1), "the answer to another question");
+        assert_eq!(arriving.name, Awaited::Asked(1, 7), "the answer to another question");
         let name = ClientName::Verified("exthost.example".into());
         arriving.name.answer(1, name.clone());
         assert!(!arriving.is_ready());
@@ -319,19 +317,21 @@ mod tests {
 
     #[test]
     fn without_name_lookups_and_limits_nothing_is_waited_for() {
-        assert!(Arriving::new(inet(), false, false, false).is_ready());
-        assert!(Arriving::new(Remote::Unix { uid: 0, pid: 1 }, false, true, true).is_ready());
-        assert!(!Arriving::new(inet(), false, true, false).is_ready());
-        assert!(!Arriving::new(inet(), false, false, true).is_ready());
+        assert!(Arriving::<u8>::new(inet(), false, false, false).is_ready());
+        assert!(Arriving::<u8>::new(Remote::Unix { uid: 0, pid: 1 }, false, true, true).is_ready());
+        assert!(!Arriving::<u8>::new(inet(), false, true, false).is_ready());
+        assert!(!Arriving::<u8>::new(inet(), false, false, true).is_ready());
     }
 
     #[test]
     fn a_hub_that_is_not_there_is_given_up_and_one_that_was_asked_is_not() {
-        let mut arriving = Arriving::new(inet(), false, true, true);
-        arriving.name = Awaited::Asked(1);
+        let mut arriving = Arriving::<u8>::new(inet(), false, true, true);
+        arriving.name = Awaited::Asked(1, 7);
         arriving.give_up();
-        assert_eq!((arriving.name.clone(), arriving.counts.clone()), (Awaited::Asked(1), Awaited::Known(None)));
-        arriving.name.lose();
+        assert_eq!((arriving.name.clone(), arriving.counts.clone()), (Awaited::Asked(1, 7), Awaited::Known(None)));
+        arriving.name.lose(8);
+        assert_eq!(arriving.name, Awaited::Asked(1, 7), "another process has gone");
+        arriving.name.lose(7);
         arriving.give_up();
         assert!(arriving.is_ready());
         assert_eq!(arriving.name.known().map(|name| name.verified().to_string()).as_deref(), Some("unknown"));
@@ -339,11 +339,11 @@ mod tests {
 
     #[test]
     fn who_was_reported_is_taken_back() {
-        let mut arriving = Arriving::new(inet(), false, true, true);
+        let mut arriving = Arriving::<u8>::new(inet(), false, true, true);
         let client = Some("198.51.100.10".parse().unwrap());
         assert_eq!(arriving.counted(), None);
         for (counts, counted) in
-            [(Awaited::Asked(1), client), (Awaited::Known(Some((1, 1))), client), (Awaited::Known(None), None)]
+            [(Awaited::Asked(1, 7), client), (Awaited::Known(Some((1, 1))), client), (Awaited::Known(None), None)]
         {
             arriving.counts = counts;
             assert_eq!(arriving.counted(), counted);

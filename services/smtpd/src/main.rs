@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrival::Arriving;
 use client::{Asked, Client};
@@ -34,6 +35,11 @@ use rustls::ServerConfig;
 use sasl::{Happened, Sasl, Who};
 use worker::{Calls, ConnId, Cx, Frame, Hub, Peer, PeerId, Remote, Secured, Service, Setup, StartError, Why};
 
+/// How long a recipient may wait for `cleanup`.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The timer of those that wait; connections have other numbers.
+const WAITING: u64 = 0;
+
 fn main() -> ExitCode {
     worker::run::<Smtpd>()
 }
@@ -49,13 +55,17 @@ struct Smtpd {
     clients: HashMap<ConnId, Client>,
     /// Connected, and waiting for what the session needs before it begins.
     arriving: BTreeMap<ConnId, Arriving>,
+    /// What is at the other end of each channel. A hub and its successor may both be there for a moment.
+    hubs: BTreeMap<PeerId, Hub>,
     lookups: BTreeMap<u32, ConnId>,
     /// Who waits for which answer of the resolver.
     named: BTreeMap<u32, ConnId>,
     /// Who waits for which answer of anvil.
-    counted: BTreeMap<u32, ConnId>,
+    counted: BTreeMap<u32, (ConnId, PeerId)>,
     numbers: Numbers,
     intake: Intake,
+    /// Clients whose recipient waits for queue IDs, and since when.
+    waiting: Vec<(ConnId, Instant)>,
     sasl: Sasl,
 }
 
@@ -107,11 +117,13 @@ impl Service for Smtpd {
             service: setup.boot.service.clone(),
             clients: HashMap::new(),
             arriving: BTreeMap::new(),
+            hubs: BTreeMap::new(),
             lookups: BTreeMap::new(),
             named: BTreeMap::new(),
             counted: BTreeMap::new(),
             numbers: Numbers::default(),
             intake: Intake::default(),
+            waiting: Vec::new(),
             sasl: Sasl::default(),
         })
     }
@@ -193,6 +205,13 @@ impl Service for Smtpd {
         if self.waited_for_hubs(cx, key) {
             return;
         }
+        if key == WAITING {
+            self.wake(cx);
+            if !self.waiting.is_empty() {
+                cx.timer(PATIENCE, WAITING);
+            }
+            return;
+        }
         let conn = self.clients.keys().copied().find(|conn| conn.number() == key);
         if let Some((conn, client)) = conn.and_then(|conn| Some((conn, self.clients.get_mut(&conn)?))) {
             client.session.resume();
@@ -200,7 +219,10 @@ impl Service for Smtpd {
         }
     }
 
-    fn peer_up(&mut self, cx: &mut Cx<()>, _: PeerId, peer: &Peer) {
+    fn peer_up(&mut self, cx: &mut Cx<()>, id: PeerId, peer: &Peer) {
+        if let Peer::Hub(hub) = peer {
+            self.hubs.insert(id, *hub);
+        }
         match peer {
             Peer::Hub(Hub::Cleanup) => self.intake.connected(),
             Peer::Hub(Hub::Lookup) => {
@@ -214,37 +236,33 @@ impl Service for Smtpd {
         }
     }
 
-    fn peer_down(&mut self, cx: &mut Cx<()>, _: PeerId, peer: &Peer) {
+    fn peer_down(&mut self, cx: &mut Cx<()>, id: PeerId, peer: &Peer) {
+        self.hubs.remove(&id);
         match peer {
             Peer::Hub(Hub::Cleanup) => {
                 for conn in self.intake.disconnected() {
                     self.lose(cx, conn, Reply::new(451, "4.3.0 Error: queue file write error"));
                 }
             }
-            Peer::Hub(hub @ (Hub::Resolver | Hub::Anvil)) => {
-                self.hub_is_down(cx, *hub);
-                if *hub == Hub::Anvil {
-                    self.anvil_is_down(cx);
-                }
+            Peer::Hub(Hub::Resolver) => self.hub_is_down(cx, id),
+            Peer::Hub(Hub::Anvil) => {
+                self.anvil_is_down(cx, id);
+                self.hub_is_down(cx, id);
             }
             _ => {}
         }
     }
 
     fn frame(&mut self, cx: &mut Cx<()>, id: PeerId, frame: Frame) {
-        let from = |hub| cx.hub(hub) == Some(id);
-        let result = if from(Hub::Cleanup) {
-            frame.decode().map(|(message, _)| self.queue(cx, message))
-        } else if from(Hub::Resolver) {
-            frame.decode().map(|(answer, _)| self.resolved(cx, answer))
-        } else if from(Hub::Anvil) {
-            frame.decode().map(|(answer, _)| self.anvil(cx, answer))
-        } else {
-            frame.decode().map(|(message, _)| {
+        let result = match self.hubs.get(&id) {
+            Some(Hub::Cleanup) => frame.decode().map(|(message, _)| self.queue(cx, message)),
+            Some(Hub::Resolver) => frame.decode().map(|(answer, _)| self.resolved(cx, answer)),
+            Some(Hub::Anvil) => frame.decode().map(|(answer, _)| self.anvil(cx, answer)),
+            _ => frame.decode().map(|(message, _)| {
                 if let FromLookup::Checked { corr, answer } = message {
                     self.looked_up(cx, corr, answer);
                 }
-            })
+            }),
         };
         if let Err(error) = result {
             cx.broken(id, error);
@@ -472,9 +490,34 @@ impl Smtpd {
             {
                 self.accept_recipient(cx, conn, client, &recipient, &parameters)
             }
-            Verdict::Pass => Answer::Reply(Reply::new(451, "4.3.0 Error: queue file write error")),
+            Verdict::Pass => {
+                // cleanup is starting, or has used up its numbers: the client waits a moment, not for a second attempt.
+                client.asked = Some(Asked::Rcpt { recipient, parameters, route });
+                if self.waiting.is_empty() {
+                    cx.timer(PATIENCE, WAITING);
+                }
+                return self.waiting.push((conn, cx.now()));
+            }
         };
         client.session.answer(answer);
+    }
+
+    /// Recipients that waited for queue IDs: taken up when there are some, refused after [`PATIENCE`].
+    fn wake(&mut self, cx: &mut Cx<()>) {
+        let ready = self.intake.is_ready();
+        for (conn, since) in std::mem::take(&mut self.waiting) {
+            let Some(mut client) = self.clients.remove(&conn) else { continue };
+            if ready {
+                self.recipient(cx, conn, &mut client);
+            } else if cx.now() - since >= PATIENCE {
+                client.asked = None;
+                client.session.answer(Answer::Reply(Reply::new(451, "4.3.0 Error: queue file write error")));
+            } else {
+                self.waiting.push((conn, since));
+            }
+            self.clients.insert(conn, client);
+            self.drive(cx, conn);
+        }
     }
 
     fn judge(
@@ -606,6 +649,7 @@ impl Smtpd {
     // cleanup.
 
     fn queue(&mut self, cx: &mut Cx<()>, message: ipc_messages::intake::FromCleanup) {
+        let brings_ids = matches!(message, ipc_messages::intake::FromCleanup::Ids { .. });
         match self.intake.told(message) {
             Some(Told::Room(conn)) => {
                 if let Some(client) = self.clients.get_mut(&conn) {
@@ -627,6 +671,7 @@ impl Smtpd {
                     Reply::parse(&reply).unwrap_or_else(|| Reply::new(451, "4.3.0 Error: queue file write error"));
                 self.lose(cx, conn, reply);
             }
+            None if brings_ids => self.wake(cx),
             None => {}
         }
     }

@@ -3,7 +3,7 @@
 
 use ipc_messages::anvil::{Event, ToAnvil};
 use proto_smtp::server::{Answer, Question};
-use worker::{ConnId, Cx, Hub};
+use worker::{ConnId, Cx, Hub, PeerId};
 
 use crate::Smtpd;
 use crate::client::{Asked, Client};
@@ -44,7 +44,7 @@ impl Smtpd {
             return false;
         }
         let corr = self.numbers.next();
-        self.counted.insert(corr, conn);
+        self.counted.insert(corr, (conn, anvil));
         let service = self.service.clone();
         let question = match only_look {
             true => ToAnvil::Rate { corr, service, address, event },
@@ -59,7 +59,7 @@ impl Smtpd {
 
     /// The rate of what a session waits with, or `None` when it will not come.
     pub(crate) fn rated(&mut self, cx: &mut Cx<()>, corr: u32, rate: Option<u32>) {
-        let Some(conn) = self.counted.remove(&corr) else { return };
+        let Some((conn, _)) = self.counted.remove(&corr) else { return };
         let Some(mut client) = self.clients.remove(&conn) else { return };
         match client.asked.take() {
             Some(Asked::Rate { event, question }) => {
@@ -84,9 +84,10 @@ impl Smtpd {
         self.drive(cx, conn);
     }
 
-    /// Anvil has gone: nobody waits for its rates any more.
-    pub(crate) fn anvil_is_down(&mut self, cx: &mut Cx<()>) {
-        let asked: Vec<u32> = self.counted.keys().copied().collect();
+    /// An anvil has gone: nobody waits for its rates any more.
+    pub(crate) fn anvil_is_down(&mut self, cx: &mut Cx<()>, gone: PeerId) {
+        let asked = self.counted.iter().filter(|(_, (_, anvil))| *anvil == gone);
+        let asked: Vec<u32> = asked.map(|(corr, _)| *corr).collect();
         for corr in asked {
             self.rated(cx, corr, None);
         }

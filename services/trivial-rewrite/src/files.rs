@@ -26,8 +26,11 @@ const MAX_LINKS: usize = 40;
 #[derive(Debug)]
 pub struct FolderFiles {
     folders: Vec<Folder>,
-    looks: Mutex<HashMap<String, (Instant, Result<Stamp, Errno>)>>,
+    looks: Mutex<HashMap<String, Look>>,
 }
+
+/// When a file was looked at, and what was seen.
+type Look = (Instant, Result<Stamp, Errno>);
 
 impl FolderFiles {
     /// Files beneath `folders` and nowhere else.

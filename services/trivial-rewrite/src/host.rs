@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, ToSocketAddrs};
 
+use ipc_config::postfix::system::{System, ThisHost};
 use ipc_config::section::Section;
-use nix::ifaddrs::getifaddrs;
 use nix::sys::utsname::uname;
 use worker::StartError;
 
@@ -12,14 +12,14 @@ use crate::policy::Host;
 /// What address resolution needs to know of the host.
 ///
 /// # Errors
-/// The system does not say its addresses, or a name in `inet_interfaces` has none.
+/// A name in `inet_interfaces` or `proxy_interfaces` has no address.
 pub fn of(section: &Section) -> Result<Host, StartError> {
     let mut addresses = Vec::new();
     for parameter in ["inet_interfaces", "proxy_interfaces"] {
         for word in section.transport.list(parameter) {
             match word {
-                "all" => addresses.extend(interfaces()?),
-                "loopback-only" => addresses.extend(interfaces()?.into_iter().filter(IpAddr::is_loopback)),
+                "all" => addresses.extend(interfaces()),
+                "loopback-only" => addresses.extend(interfaces().filter(IpAddr::is_loopback)),
                 name => {
                     let name = name.trim_start_matches('[').trim_end_matches(']');
                     let found = (name, 0).to_socket_addrs();
@@ -36,14 +36,8 @@ pub fn of(section: &Section) -> Result<Host, StartError> {
 }
 
 /// The addresses of all network interfaces.
-fn interfaces() -> Result<Vec<IpAddr>, StartError> {
-    let all = getifaddrs().map_err(|error| StartError::new("network interfaces", error))?;
-    let addresses = all.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
-    });
-    Ok(addresses.collect())
+fn interfaces() -> impl Iterator<Item = IpAddr> {
+    ThisHost.interfaces().into_iter().map(|interface| interface.address)
 }
 
 fn has_nis_domain() -> bool {

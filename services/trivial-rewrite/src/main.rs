@@ -16,8 +16,10 @@ mod recipients;
 mod resolve;
 mod rewrite;
 mod tables;
+#[cfg(test)]
+mod testing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
 
 struct TrivialRewrite {
     lookup: Lookup,
+    /// Channels of those who ask; any other is the name service's.
+    askers: BTreeSet<PeerId>,
     /// Names that were asked for, by the number of the request.
     asked: BTreeMap<u32, Name>,
     /// What waits for each of them.
@@ -86,6 +90,7 @@ impl Service for TrivialRewrite {
         log(cx, lookup.take_notes());
         Ok(TrivialRewrite {
             lookup,
+            askers: BTreeSet::new(),
             asked: BTreeMap::new(),
             waiting: HashMap::new(),
             waiting_count: 0,
@@ -94,18 +99,21 @@ impl Service for TrivialRewrite {
         })
     }
 
-    fn peer_up(&mut self, cx: &mut Cx<()>, _: PeerId, peer: &Peer) {
-        if *peer == Peer::Hub(Hub::NameService) {
-            self.asked.clear();
-            let names: Vec<Name> = self.waiting.keys().cloned().collect();
-            for name in names {
-                self.ask_for(cx, name);
-            }
+    fn peer_up(&mut self, cx: &mut Cx<()>, id: PeerId, peer: &Peer) {
+        if let Peer::Client { .. } = peer {
+            self.askers.insert(id);
+            return;
+        }
+        // The name service, or the one in its place: what the old one was asked is asked again.
+        self.asked.clear();
+        let names: Vec<Name> = self.waiting.keys().cloned().collect();
+        for name in names {
+            self.ask_for(cx, name);
         }
     }
 
-    fn peer_down(&mut self, _: &mut Cx<()>, id: PeerId, peer: &Peer) {
-        if let Peer::Client { .. } = peer {
+    fn peer_down(&mut self, _: &mut Cx<()>, id: PeerId, _: &Peer) {
+        if self.askers.remove(&id) {
             for waiting in self.waiting.values_mut() {
                 waiting.questions.retain(|(asker, _)| *asker != id);
             }
@@ -115,10 +123,10 @@ impl Service for TrivialRewrite {
 
     fn frame(&mut self, cx: &mut Cx<()>, id: PeerId, frame: Frame) {
         self.lookup.set_now(cx.now());
-        if cx.hub(Hub::NameService) == Some(id) {
+        if !self.askers.contains(&id) {
             return match frame.decode() {
                 Ok((FromNameService::Entry { corr, line }, _)) => {
-                    // One that was not asked for is an answer to a request before the last reload of that service.
+                    // One that was not asked for comes from a name service that has been replaced, or too late.
                     if let Some(name) = self.asked.remove(&corr) {
                         self.known(cx, name, line);
                     }

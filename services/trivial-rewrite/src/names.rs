@@ -77,7 +77,7 @@ impl Names {
     }
 
     fn line(&self, database: Database, name: &str) -> io::Result<Option<String>> {
-        if name.is_empty() || name.len() > MAX_NAME || name.contains(['\0', ':', '\n']) {
+        if name.is_empty() || name.len() > MAX_NAME || name.starts_with('@') || name.contains(['\0', ':', '\n']) {
             return Ok(None);
         }
         let mut state = self.state();
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn names_that_no_system_has_are_not_asked_for() {
         let names = Names::new(Instant::now());
-        for name in ["", "a:b", "a\0", "a\nb", &"x".repeat(MAX_NAME + 1)] {
+        for name in ["", "@x", "a:b", "a\0", "a\nb", &"x".repeat(MAX_NAME + 1)] {
             assert_eq!(names.passwd_by_name(name).unwrap(), None, "{name:?}");
         }
         assert_eq!(names.take_missing(), None);

@@ -52,17 +52,17 @@ pub struct TableList {
 pub struct Policy {
     /// How addresses are completed.
     pub rewriter: Rewriter,
-    /// `myhostname`, `empty_address_recipient`, as tokens.
+    /// `myhostname`
     pub myhostname: Vec<Token>,
-    /// Stands for the null address.
+    /// `empty_address_recipient`: stands for the null address.
     pub empty_recipient: String,
-    /// `resolve_null_domain`, `resolve_dequoted_address`, `resolve_numeric_domain`, `allow_min_user`.
+    /// `resolve_null_domain`: `user@` is `user`.
     pub null_domain: bool,
-    /// See [`Policy::null_domain`].
+    /// `resolve_dequoted_address`: a further destination is looked for within quotes as well.
     pub dequoted: bool,
-    /// See [`Policy::null_domain`].
+    /// `resolve_numeric_domain`: `user@192.0.2.1` is `user@[192.0.2.1]`.
     pub numeric_domain: bool,
-    /// See [`Policy::null_domain`].
+    /// `allow_min_user`: an address may begin with a minus sign.
     pub min_user: bool,
     /// `smtputf8_enable`
     pub utf8: bool,

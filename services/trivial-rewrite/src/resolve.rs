@@ -63,7 +63,7 @@ impl Policy {
 
     /// Takes off every domain that is this host, and completes what comes to light.
     fn strip(&self, address: &str) -> Result<Stripped, Failure> {
-        if is_complete(address) && !address.contains(['%', '!']) {
+        if is_complete(address) {
             let (_, domain) = address.split_at(address.rfind('@').map_or(0, |at| at + 1));
             return Ok(Stripped { recipient: address.to_owned(), local: self.is_local(domain)? });
         }

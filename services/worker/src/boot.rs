@@ -81,7 +81,6 @@ impl Setup {
             let access = match told.access {
                 FolderAccess::Read => Access::Read,
                 FolderAccess::Write => Access::Write,
-                FolderAccess::Deposit => Access::Deposit,
             };
             let fd = folder.fd.as_fd().try_clone_to_owned();
             let folder = fd.map_err(|error| StartError::new(folder.path.display(), error))?;

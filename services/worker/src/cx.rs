@@ -17,6 +17,7 @@ use serde::Serialize;
 use slog::Logger;
 
 use crate::connection::{ConnId, Connection};
+use crate::detach::Children;
 use crate::peers::{PeerId, Peers};
 use crate::pool::Pool;
 use crate::socket::{Socket, Why};
@@ -33,6 +34,7 @@ pub(crate) enum Source {
     Peer(PeerId),
     Connection(usize),
     Watch(u64),
+    Child(i32),
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -47,6 +49,7 @@ impl Source {
             Source::Peer(id) => (4, id.0),
             Source::Connection(slot) => (5, slot),
             Source::Watch(key) => (6, key as usize),
+            Source::Child(pid) => (7, pid as usize),
         };
         Token(kind << KIND_SHIFT | number)
     }
@@ -60,7 +63,8 @@ impl Source {
             3 => Source::Listener(number),
             4 => Source::Peer(PeerId(number)),
             5 => Source::Connection(number),
-            _ => Source::Watch(number as u64),
+            6 => Source::Watch(number as u64),
+            _ => Source::Child(number as i32),
         }
     }
 }
@@ -111,6 +115,7 @@ pub struct Cx<D> {
     pub(crate) draining: bool,
     pub(crate) watches: BTreeMap<u64, OwnedFd>,
     pub(crate) signatures: Signatures,
+    pub(crate) children: Children,
 }
 
 impl<D: Send + 'static> Cx<D> {
@@ -142,6 +147,11 @@ impl<D: Send + 'static> Cx<D> {
     /// Connections that are open.
     pub fn clients(&self) -> u32 {
         self.clients
+    }
+
+    /// Clients of this process and of the children that it has detached, one each.
+    pub(crate) fn all_clients(&self) -> u32 {
+        self.clients + self.children.count()
     }
 
     // Connections.
@@ -415,6 +425,11 @@ impl<D: Send + 'static> Cx<D> {
     pub fn acting(&mut self, request: ActingRequest) {
         let ActingRequest { corr, program, uid, gid, groups, roots } = request;
         self.control.push_back(FromWorker::Acting { corr, program, uid, gid, groups, roots });
+    }
+
+    /// From `qmgr`: has the delivery service of this name started, if it does not run.
+    pub fn wake(&mut self, service: String) {
+        self.control.push_back(FromWorker::Wake { service });
     }
 
     // Time, work, files.

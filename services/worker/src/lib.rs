@@ -11,19 +11,25 @@
 mod boot;
 mod connection;
 mod cx;
+mod detach;
+mod outbox;
 mod peers;
 mod pool;
 mod run;
 mod socket;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timers;
 pub mod tls;
 
 pub use boot::{Folder, Setup, StartError};
 pub use connection::{ConnId, Secured};
 pub use cx::{ActingRequest, Cx};
+pub use detach::Detached;
 pub use ipc_jail::Calls;
 pub use ipc_messages::control::{Boot, Hub, Listener, Peer};
 pub use ipc_wire::Frame;
+pub use outbox::Outbox;
 pub use peers::PeerId;
 pub use run::run;
 pub use socket::{Remote, Why};

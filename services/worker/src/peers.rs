@@ -7,6 +7,13 @@ use ipc_wire::Channel;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(pub(crate) usize);
 
+impl PeerId {
+    /// Any number as a channel, for tests of what a service keeps by channel.
+    pub fn for_tests(number: usize) -> PeerId {
+        PeerId(number)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) id: PeerId,

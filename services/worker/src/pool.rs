@@ -29,6 +29,11 @@ impl<D: Send + 'static> Pool<D> {
         self.threads = threads;
     }
 
+    /// Whether a thread was started.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.started > 0
+    }
+
     /// Gives a job to a thread; gives it back when [`QUEUE`] jobs wait already.
     pub(crate) fn run(&mut self, job: Job<D>) -> Result<(), Job<D>> {
         self.jobs.0.try_send(job).map_err(crossbeam_channel::TrySendError::into_inner)?;

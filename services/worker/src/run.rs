@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Waker};
 use crate::boot::{Setup, StartError};
 use crate::connection::{ConnId, READ_SIZE};
 use crate::cx::{Cx, Pending, Source};
+use crate::detach::on_panic;
 use crate::peers::{PeerId, Peers};
 use crate::pool::Pool;
 use crate::socket::{Acceptor, Why};
@@ -32,6 +33,8 @@ const WATCHDOG_PERIOD: Duration = Duration::from_secs(60);
 const JOINED_HIGH: usize = 256 * 1024;
 /// Rounds of work in one turn before the sockets are asked again.
 const ROUNDS: usize = 16;
+/// How soon a child whose lifeline has ended is asked for its status again.
+const ENDING: Duration = Duration::from_millis(50);
 /// Threads of the pool, unless the service says otherwise.
 const THREADS: usize = 4;
 
@@ -75,15 +78,6 @@ fn begin() -> Result<(Setup, ipc_log::Sender), StartError> {
     Ok((Setup::new(boot)?, log))
 }
 
-/// Our own inconsistency ends the process; its last log line says where.
-fn on_panic(log: &ipc_log::Sender) {
-    let log = log.clone();
-    std::panic::set_hook(Box::new(move |panic| {
-        log.line(None, ipc_messages::log::Severity::Panic, panic.to_string().replace('\n', ": "));
-        log.flush();
-    }));
-}
-
 struct Worker<S: Service> {
     service: S,
     cx: Cx<S::Done>,
@@ -115,10 +109,12 @@ impl<S: Service> Worker<S> {
             ipc_jail::sys::inherited(CONTROL_FD).map_err(|error| StartError::new("descriptor of control", error))?;
         // Reads the time zone, which lies outside the jail.
         ipc_jail::sys::local_time(0);
+        // Before the service takes its folders.
+        let grants = setup.grants()?;
         let opened = S::pre_jail(&section, &mut setup)?;
         let calls = Calls { accept: S::CALLS.accept || !setup.listeners.is_empty(), ..S::CALLS };
-        let entered = ipc_jail::enter(&setup.boot.jail, &setup.grants()?, calls)
-            .map_err(|error| StartError(error.to_string()))?;
+        let entered =
+            ipc_jail::enter(&setup.boot.jail, &grants, calls).map_err(|error| StartError(error.to_string()))?;
         let logger = log.logger();
         for (step, why) in &entered.left_out {
             slog::debug!(logger, "jail: {step:?} is left out: {why}");
@@ -146,6 +142,7 @@ impl<S: Service> Worker<S> {
             draining: false,
             watches: Default::default(),
             signatures: Signatures::default(),
+            children: Default::default(),
         };
         let limits = Limits {
             clients: setup.boot.client_limit.max(1),
@@ -226,6 +223,9 @@ impl<S: Service> Worker<S> {
         if self.cx.log.waits() {
             at_most(Duration::from_millis(100));
         }
+        if self.cx.children.ending() {
+            at_most(ENDING);
+        }
         if let Some(idle) = self.limits.idle.filter(|_| self.quiet()) {
             at_most((self.idle_since + idle).saturating_duration_since(now));
         }
@@ -241,6 +241,7 @@ impl<S: Service> Worker<S> {
             Source::Peer(id) => self.peer(id),
             Source::Connection(slot) => self.connection(slot, writable),
             Source::Watch(key) => self.service.readable(&mut self.cx, key),
+            Source::Child(pid) => self.cx.children.ended(&self.cx.registry, pid),
         }
     }
 
@@ -263,6 +264,9 @@ impl<S: Service> Worker<S> {
             if self.cx.pending.is_empty() && self.cx.dirty.is_empty() {
                 break;
             }
+        }
+        for (pid, signal) in self.cx.children.reap() {
+            slog::error!(self.cx.logger, "child {pid} killed with signal {signal}");
         }
         self.room();
         self.flush_control();
@@ -555,9 +559,12 @@ impl<S: Service> Worker<S> {
     fn drain(&mut self) {
         if !self.cx.draining {
             self.cx.draining = true;
-            for listener in &mut self.listeners {
+            // Closed at once: while a draining process held them, nobody else could listen there. What waits in their
+            // queues is accepted by those who share them.
+            for mut listener in self.listeners.drain(..) {
                 let _ = self.poll.registry().deregister(listener.source());
             }
+            self.waiting.clear();
             self.service.drain(&mut self.cx);
         }
     }
@@ -565,7 +572,7 @@ impl<S: Service> Worker<S> {
     /// Accepts who waits when there is room again, and tells the master when that changes: a listener nobody has room
     /// for makes it start another process.
     fn room(&mut self) {
-        let room = self.limits.clients.saturating_sub(self.cx.clients);
+        let room = self.limits.clients.saturating_sub(self.cx.all_clients());
         let room = if self.cx.draining || self.spent() { 0 } else { room };
         if room > 0 {
             for index in std::mem::take(&mut self.waiting) {
@@ -574,7 +581,7 @@ impl<S: Service> Worker<S> {
         }
         if (room > 0) != self.told_room {
             self.told_room = room > 0;
-            self.cx.control.push_back(FromWorker::Status { clients: self.cx.clients, free: room });
+            self.cx.control.push_back(FromWorker::Status { clients: self.cx.all_clients(), free: room });
         }
     }
 
@@ -592,7 +599,7 @@ impl<S: Service> Worker<S> {
 
     /// Whether nothing keeps this process.
     fn quiet(&self) -> bool {
-        self.cx.clients == 0 && self.cx.pool.running() == 0 && self.service.idle()
+        self.cx.all_clients() == 0 && self.cx.pool.running() == 0 && self.service.idle()
     }
 
     fn end_if_done(&mut self) {

@@ -160,6 +160,7 @@ fn closing_brace(text: &str) -> Option<(&str, &str)> {
 }
 
 fn short(key: char, vars: &Vars<'_>) -> Result<String, Error> {
+    let mut letter = [0; 4];
     let name = match key {
         '%' => return Ok("%".to_owned()),
         'u' => "user",
@@ -171,13 +172,15 @@ fn short(key: char, vars: &Vars<'_>) -> Result<String, Error> {
         'r' => "rip",
         'p' => "pid",
         'i' => "uid",
+        'e' => "mail_pid",
         'w' => "password",
         'm' => "mech",
         'c' => "secured",
         'a' => "lport",
         'b' => "rport",
         'k' => "cert",
-        _ => "",
+        // Some settings have letters of their own; who expands them is asked for the letter.
+        _ => key.encode_utf8(&mut letter),
     };
     named(name, vars).ok_or_else(|| Error::Unknown(format!("%{key}")))
 }

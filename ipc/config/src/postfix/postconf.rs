@@ -101,7 +101,7 @@ pub fn parameters(
             report.warnings.push(format!("{name}: unknown parameter"));
         }
     }
-    if !options.defaults && arguments.is_empty() {
+    if !options.defaults {
         let unused = names.unused.iter();
         report
             .warnings

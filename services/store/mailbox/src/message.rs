@@ -129,7 +129,7 @@ pub(crate) fn write<F: Fs, R: Fn(&mut [u8], u64) -> io::Result<usize>>(
     draft: &Draft<'_, R>,
     after: impl FnOnce(Sizes) -> Vec<u8>,
 ) -> io::Result<Sizes> {
-    let mut lines = Lines { out: draft.before.to_vec(), ..Lines::default() };
+    let mut lines = Lines::after(draft.before);
     lines.push(draft.prefix);
     let mut piece = vec![0; draft.length.min(PIECE as u64) as usize];
     let mut done = 0;
@@ -140,19 +140,15 @@ pub(crate) fn write<F: Fs, R: Fn(&mut [u8], u64) -> io::Result<usize>>(
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         lines.push(&piece[..got]);
-        lines.flush(fs, file, PIECE)?;
+        lines.flush_pieces(fs, file)?;
         done += got as u64;
     }
-    lines.finish();
-    let sizes = lines.sizes;
-    lines.out.extend(after(sizes));
-    lines.flush(fs, file, 0)?;
-    Ok(sizes)
+    lines.write_end(fs, file, after)
 }
 
 /// Makes CRLF LF and counts.
 #[derive(Default)]
-struct Lines {
+pub(crate) struct Lines {
     out: Vec<u8>,
     sizes: Sizes,
     /// A CR at the end of a piece that a LF may follow.
@@ -161,7 +157,13 @@ struct Lines {
 }
 
 impl Lines {
-    fn push(&mut self, mut piece: &[u8]) {
+    /// Lines that come after the format's own bytes, which are not counted.
+    pub(crate) fn after(before: &[u8]) -> Self {
+        Self { out: before.to_vec(), ..Self::default() }
+    }
+
+    /// Takes in more of the message.
+    pub(crate) fn push(&mut self, mut piece: &[u8]) {
         let Some(first) = piece.first() else { return };
         if std::mem::take(&mut self.held) && *first != b'\n' {
             self.emit(b"\r");
@@ -195,6 +197,25 @@ impl Lines {
         if std::mem::take(&mut self.held) {
             self.emit(b"\r");
         }
+    }
+
+    /// Writes what is there once it is worth a write.
+    pub(crate) fn flush_pieces<F: Fs>(&mut self, fs: &F, file: &F::File) -> io::Result<()> {
+        self.flush(fs, file, PIECE)
+    }
+
+    /// Writes what is left, and `after` of the sizes.
+    pub(crate) fn write_end<F: Fs>(
+        mut self,
+        fs: &F,
+        file: &F::File,
+        after: impl FnOnce(Sizes) -> Vec<u8>,
+    ) -> io::Result<Sizes> {
+        self.finish();
+        let sizes = self.sizes;
+        self.out.extend(after(sizes));
+        self.flush(fs, file, 0)?;
+        Ok(sizes)
     }
 
     fn flush<F: Fs>(&mut self, fs: &F, file: &F::File, limit: usize) -> io::Result<()> {

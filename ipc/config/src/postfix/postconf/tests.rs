@@ -95,6 +95,8 @@ fn unknown_names_are_reported() {
             "e2/main.cf: undefined parameter: cls2",
             "smtpd_bannerx: unknown parameter",
             "nosuch_destination_concurrency_limit: unknown parameter",
+            "e2/main.cf: unused parameter: nosuch_destination_concurrency_limit=3",
+            "e2/main.cf: unused parameter: z=$empty",
         ]
     );
     assert_eq!(print(Options { defaults: true, ..PLAIN }, &["x"]).warnings, ["x: unknown parameter"]);

@@ -5,7 +5,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use super::{Action, Login, Rejection, State, Tls};
+use super::{Action, Login, Refused, Rejection, State, Tls};
 use crate::frame::Step;
 use crate::token::{Arg, Args};
 
@@ -33,6 +33,7 @@ impl Login {
                 b"* BAD [ALERT] Plaintext authentication not allowed without SSL/TLS, but your client did it anyway. \
                   If anyone was listening, the password was exposed.\r\n",
             );
+            self.refused = Some(Refused::Cleartext(user.to_vec()));
             let text = "NO [PRIVACYREQUIRED] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.";
             return self.good(tag, text);
         }
@@ -61,9 +62,11 @@ impl Login {
         }
         let known = self.settings.mechanisms.iter().find(|known| name.eq_ignore_ascii_case(known.name.as_bytes()));
         let Some(mechanism) = known.cloned() else {
+            self.refused = Some(Refused::Mechanism(name.to_vec()));
             return self.good(tag, "NO [ALERT] Unsupported authentication mechanism.");
         };
         if mechanism.plaintext && !self.allows_plaintext() {
+            self.refused = Some(Refused::CleartextMechanism(mechanism.name));
             return self.good(tag, "NO [PRIVACYREQUIRED] Plaintext authentication disabled.");
         }
         let initial = match initial {
@@ -132,11 +135,15 @@ impl Login {
         self.state = State::Response(tag);
     }
 
-    /// Auth refuses.
+    /// Auth refuses, be it that it was asked or that the exchange waits for the client.
     pub fn rejected(&mut self, rejection: &Rejection) {
-        let tag = self.take_tag();
+        let tag = match std::mem::replace(&mut self.state, State::Command) {
+            State::Asking(tag) | State::Response(tag) => tag,
+            state => panic!("auth answered in state {state:?}"),
+        };
         let text = match rejection {
             Rejection::Failed => "NO [AUTHENTICATIONFAILED] Authentication failed.".to_owned(),
+            Rejection::Reason(reason) if reason.starts_with('[') => format!("NO {reason}"),
             Rejection::Reason(reason) => format!("NO [ALERT] {reason}"),
             Rejection::Temporary { host, time } => {
                 format!("NO [UNAVAILABLE] Temporary authentication failure. [{host}:{time}]")

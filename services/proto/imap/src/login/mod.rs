@@ -79,7 +79,7 @@ pub enum Action {
 pub enum Rejection {
     /// User or password are wrong, or may not.
     Failed,
-    /// A reason that auth wants the user to read.
+    /// A reason that auth wants the user to read; one that begins with `[` brings its own response code.
     Reason(String),
     /// Auth cannot tell just now: the name of this host and the time, `2026-11-20 23:26:52`, for whoever reads the log.
     Temporary {
@@ -88,6 +88,17 @@ pub enum Rejection {
         /// Local time.
         time: String,
     },
+}
+
+/// An attempt to log in that was refused before auth was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// LOGIN without TLS, with this user's password.
+    Cleartext(Vec<u8>),
+    /// AUTHENTICATE with a mechanism that shows the password, without TLS.
+    CleartextMechanism(String),
+    /// AUTHENTICATE with a mechanism that is not offered.
+    Mechanism(Vec<u8>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -120,6 +131,8 @@ pub struct Login {
     bad_commands: u32,
     /// When the last command was complete.
     heard_ms: u64,
+    refused: Option<Refused>,
+    farewell: Option<&'static str>,
 }
 
 impl Login {
@@ -134,6 +147,8 @@ impl Login {
             secured: tls || local,
             bad_commands: 0,
             heard_ms: now.monotonic_ms,
+            refused: None,
+            farewell: None,
         };
         let greeting = format!("OK [CAPABILITY {}] {}", login.capability(), login.settings.greeting);
         response::untagged(&mut login.out, &greeting);
@@ -180,6 +195,16 @@ impl Login {
         self.out.drain(..count);
     }
 
+    /// The last attempt that was refused here, once, for the log.
+    pub fn take_refused(&mut self) -> Option<Refused> {
+        self.refused.take()
+    }
+
+    /// What the client was told at the end (`Logging out`), for the log.
+    pub fn farewell(&self) -> Option<&'static str> {
+        self.farewell
+    }
+
     /// When [`Login::tick`] has to be called, in [`Now::monotonic_ms`]. Auth has its own time limit.
     pub fn deadline(&self) -> u64 {
         match self.state {
@@ -219,11 +244,16 @@ impl Login {
         self.bye("Server shutting down.")
     }
 
-    fn bye(&mut self, text: &str) -> Action {
+    fn bye(&mut self, text: &'static str) -> Action {
         if self.state != State::Over {
             response::untagged(&mut self.out, &format!("BYE {text}"));
         }
+        self.end(text)
+    }
+
+    fn end(&mut self, farewell: &'static str) -> Action {
         self.state = State::Over;
+        self.farewell.get_or_insert(farewell);
         Action::Close
     }
 
@@ -304,8 +334,7 @@ impl Login {
             "LOGOUT" => {
                 response::untagged(&mut self.out, "BYE Logging out");
                 self.tagged(tag, "OK Logout completed.");
-                self.state = State::Over;
-                Some(Action::Close)
+                Some(self.end("Logging out"))
             }
             "ID" if is_id(&arguments) => {
                 write_id(&mut self.out, &self.settings.id);

@@ -20,6 +20,8 @@ mod view;
 
 pub use park::{Parked, ResumeError};
 
+use std::borrow::Cow;
+
 use crate::command::{self, Command};
 use crate::frame::{Framer, Step};
 use crate::mailbox::{self, Mailboxes};
@@ -48,6 +50,21 @@ pub struct Settings {
     pub utc_offset: i32,
     /// `imap_id_send`: names and values of the reply to ID.
     pub id: Vec<(String, String)>,
+    /// `imap_capability`: what is announced after login. Empty for all that is built; `+NAME …` adds names to it, anything
+    /// else stands in its place.
+    pub announced: String,
+}
+
+impl Settings {
+    /// The capabilities of a session.
+    pub fn capability(&self) -> Cow<'_, str> {
+        let built = response::capability(self.special_use);
+        match self.announced.strip_prefix('+') {
+            Some(more) => Cow::Owned(format!("{built} {}", more.trim())),
+            None if self.announced.is_empty() => Cow::Borrowed(built),
+            None => Cow::Borrowed(&self.announced),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -57,6 +74,7 @@ impl Default for Settings {
             special_use: false,
             utc_offset: 0,
             id: vec![("name".to_owned(), "Dovecot".to_owned())],
+            announced: String::new(),
         }
     }
 }
@@ -100,6 +118,8 @@ pub struct Session<M: Mailboxes> {
     saved: UidSet,
     bad_commands: u32,
     closed: bool,
+    /// What the client was told when the session ended it.
+    farewell: Option<&'static str>,
     statistics: Statistics,
     /// The name of the last command, as it was written, and when it was answered.
     last_command: Option<String>,
@@ -122,8 +142,8 @@ impl<M: Mailboxes> Session<M> {
     /// A session for the login command with this tag, which is answered.
     pub fn new(settings: Settings, mailboxes: M, tag: &[u8], now: Now) -> Session<M> {
         let mut session = Session::empty(settings, mailboxes, now);
-        let capability = response::capability(session.settings.special_use);
-        response::tagged(&mut session.out, tag, &format!("OK [CAPABILITY {capability}] Logged in"));
+        let text = format!("OK [CAPABILITY {}] Logged in", session.settings.capability());
+        response::tagged(&mut session.out, tag, &text);
         session
     }
 
@@ -141,6 +161,7 @@ impl<M: Mailboxes> Session<M> {
             saved: UidSet::default(),
             bad_commands: 0,
             closed: false,
+            farewell: None,
             statistics: Statistics::default(),
             last_command: None,
             finished_ms: now.monotonic_ms,
@@ -194,6 +215,11 @@ impl<M: Mailboxes> Session<M> {
     /// Whether the connection is to be closed once the output is sent.
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Why the session was closed, as the client was told, unless the client asked for it.
+    pub fn farewell(&self) -> Option<&'static str> {
+        self.farewell
     }
 
     /// Whether the client is in IDLE, so that news is to be told at once.
@@ -259,8 +285,9 @@ impl<M: Mailboxes> Session<M> {
         self.bye("Server shutting down.");
     }
 
-    fn bye(&mut self, text: &str) {
+    fn bye(&mut self, text: &'static str) {
         if !self.closed {
+            self.farewell = Some(text);
             if !self.is_inside_reply() {
                 response::untagged(&mut self.out, &format!("BYE {text}"));
             }
@@ -356,8 +383,8 @@ impl<M: Mailboxes> Session<M> {
     fn execute(&mut self, tag: &[u8], command: Command, now: Now) -> Result<Done, Failure> {
         match command {
             Command::Capability => {
-                let capability = response::capability(self.settings.special_use);
-                response::untagged(&mut self.out, &format!("CAPABILITY {capability}"));
+                let text = format!("CAPABILITY {}", self.settings.capability());
+                response::untagged(&mut self.out, &text);
                 Ok(Done::news("OK Capability completed"))
             }
             Command::Noop => Ok(Done::news("OK NOOP completed")),

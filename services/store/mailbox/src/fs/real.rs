@@ -83,6 +83,11 @@ impl RealFs {
         Ok(fchdir(&*dir.descriptor)?)
     }
 
+    /// Another descriptor of `dir`, to hold it as a root of its own.
+    pub fn descriptor(&self, dir: &RealDir) -> io::Result<OwnedFd> {
+        dir.descriptor.try_clone()
+    }
+
     fn root_paths(&self) -> Vec<Vec<u8>> {
         self.roots.iter().map(|(path, _)| path.clone()).collect()
     }

@@ -31,13 +31,13 @@ pub struct Addition<'a> {
 /// A message that is written and has no UID yet. Dropped without [`Mailbox::place`], it leaves a file that is swept
 /// later; [`Mailbox::discard`] removes it at once.
 pub struct Staged<F: Fs> {
-    written: Written<F>,
-    flags: Flags,
-    keywords: Vec<String>,
-    date: Option<i64>,
+    pub(super) written: Written<F>,
+    pub(super) flags: Flags,
+    pub(super) keywords: Vec<String>,
+    pub(super) date: Option<i64>,
 }
 
-enum Written<F: Fs> {
+pub(super) enum Written<F: Fs> {
     Maildir(maildir::folder::Staged<F>),
     Sdbox(sdbox::folder::Staged<F>),
     /// A link to a message of another mailbox, in the place of a written file.
@@ -142,11 +142,15 @@ impl<F: Fs> Mailbox<F> {
 
     /// Removes a staged message.
     pub fn discard(&self, staged: &Staged<F>) {
-        // Nobody was told of it: if this fails, it is swept later.
-        let _ = self.environment.fs.unlink(self.staging(), staged.written.tmp());
+        self.remove_staged(staged.written.tmp());
     }
 
-    fn staging(&self) -> &F::Dir {
+    pub(super) fn remove_staged(&self, tmp: &[u8]) {
+        // Nobody was told of it: if this fails, it is swept later.
+        let _ = self.environment.fs.unlink(self.staging(), tmp);
+    }
+
+    pub(super) fn staging(&self) -> &F::Dir {
         match &self.folder {
             Folder::Maildir(folder) => &folder.tmp,
             Folder::Sdbox(folder) => &folder.mails,
@@ -416,7 +420,7 @@ impl<F: Fs> Mailbox<F> {
                 (if record.in_new { &from.new } else { &from.cur }, record.name.clone(), unique.clone())
             }
             (Folder::Sdbox(from), Folder::Sdbox(_)) => {
-                (&from.mails, format::file_name(uid), [b".temp.", &unique[..]].concat())
+                (&from.mails, format::file_name(uid), [sdbox::folder::TEMPORARY, &unique[..]].concat())
             }
             _ => return self.stage_content(uid, to, flags, keywords, facts.date),
         };

@@ -28,10 +28,12 @@ mod content;
 mod maildir_list;
 mod maildir_scan;
 mod sdbox_scan;
+mod stream;
 
 pub use add::{Addition, Copied, Staged};
 pub use change::{FlagUpdate, Stored, UpdateMode};
 pub use content::{Content, Facts};
+pub use stream::Incoming;
 
 /// Keywords of one mailbox in a format that does not limit them itself.
 pub const MAX_KEYWORDS: usize = 64;
@@ -263,6 +265,21 @@ impl<F: Fs> Mailbox<F> {
         }
     }
 
+    /// UIDVALIDITY.
+    pub fn uid_validity(&self) -> u32 {
+        self.state.uid_validity
+    }
+
+    /// The UID that comes next.
+    pub fn uid_next(&self) -> u32 {
+        self.state.next_uid.max(1)
+    }
+
+    /// The highest mod-sequence that a message has, or had.
+    pub fn highest_modseq(&self) -> u64 {
+        self.state.highest_modseq.max(1)
+    }
+
     /// The counters of the list as the session sees it.
     pub fn status(&self) -> Status {
         let count = |f: &dyn Fn(&Record) -> bool| self.state.records.iter().filter(|r| f(r)).count() as u32;
@@ -270,9 +287,9 @@ impl<F: Fs> Mailbox<F> {
             messages: self.state.records.len() as u32,
             recent: count(&|r| self.is_recent(r.uid)),
             unseen: count(&|r| !r.flags.contains(Flags::SEEN)),
-            uid_next: self.state.next_uid.max(1),
-            uid_validity: self.state.uid_validity,
-            highest_modseq: self.state.highest_modseq.max(1),
+            uid_next: self.uid_next(),
+            uid_validity: self.uid_validity(),
+            highest_modseq: self.highest_modseq(),
             guid: self.state.guid,
         }
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Messages that have no UID yet; what a crash leaves of them is removed by [`Folder::sweep`].
-const TEMPORARY: &[u8] = b".temp.";
+pub(crate) const TEMPORARY: &[u8] = b".temp.";
 
 /// A leftover is removed when it is older than this.
 const SWEEP_SECONDS: i64 = 36 * 60 * 60;

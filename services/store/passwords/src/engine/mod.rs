@@ -22,6 +22,7 @@ use crate::log::{Level, Line};
 use crate::passwd_file::{Accounts, Files, Opener, Purpose};
 use crate::policy::CacheKey;
 use crate::scheme::{HashError, Stored};
+pub use passdb::wildcard;
 use request::Request;
 
 /// Most names that a LIST returns.
@@ -48,6 +49,11 @@ impl Job {
     /// Compares. Takes as long as the scheme is meant to take.
     pub fn run(&self) -> Verdict {
         Verdict(self.stored.verify(&self.password))
+    }
+
+    /// What the client sent.
+    pub fn password(&self) -> &[u8] {
+        &self.password
     }
 }
 

@@ -398,8 +398,8 @@ fn filter_accepts(patterns: &[String], user: &str) -> bool {
         && (including.is_empty() || including.iter().any(|pattern| wildcard(pattern.as_bytes(), user.as_bytes())))
 }
 
-/// `*` and `?`; linear, because only the last star needs to be reconsidered.
-pub(super) fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
+/// Whether a pattern with `*` and `?` matches a text as a whole. Linear, because only the last star needs to be reconsidered.
+pub fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
         match pattern.get(p) {

@@ -95,6 +95,13 @@ impl Index {
         self.find(id, number).map(|recipient| recipient.place)
     }
 
+    /// The recipients of the message that the log knows to be done.
+    pub fn done(&self, id: QueueId) -> Vec<u32> {
+        let Some(Message::Live(recipients)) = self.messages.get(&id) else { return Vec::new() };
+        let done = recipients.iter().filter(|recipient| recipient.state == RecipientState::Done);
+        done.map(|recipient| recipient.number).collect()
+    }
+
     /// The earliest next attempt of any recipient of the message that the log knows to be deferred.
     pub fn next_attempt(&self, id: QueueId) -> Option<u64> {
         let Some(Message::Live(recipients)) = self.messages.get(&id) else { return None };
@@ -170,6 +177,7 @@ mod tests {
         index.apply(&deferred(id, 1, 100), place(40));
         assert_eq!(index.recipient(id, 1), RecipientState::Done);
         assert_eq!(index.recipient(id, 0), RecipientState::Pending);
+        assert_eq!(index.done(id), [1]);
         assert_eq!(index.places(), [place(20), place(30)]);
 
         index.apply(&Outcome::Removed { id, journal: 7 }, place(50));

@@ -139,6 +139,11 @@ impl<F: Fs> OutcomeLog<F> {
         numbers.filter(|number| self.recipient(id, *number) != RecipientState::Done).collect()
     }
 
+    /// The recipients that are done, as far as the log knows.
+    pub fn done(&self, id: QueueId) -> Vec<u32> {
+        self.index.done(id)
+    }
+
     /// When the first deferred recipient of the message is due, in seconds since 1970; `None` if none is deferred.
     pub fn next_attempt(&self, id: QueueId) -> Option<u64> {
         self.index.next_attempt(id)
