@@ -196,7 +196,9 @@ mod tests {
             ),
             (
                 unverified(Some(Failure::Temporary("timeout".into()))),
-                Some("hostname liar.example does not resolve to address 198.51.100.67: Temporary failure in name resolution"),
+                Some(
+                    "hostname liar.example does not resolve to address 198.51.100.67: Temporary failure in name resolution",
+                ),
             ),
             (ClientName::Numeric("192.0.2.1".into()), Some("numeric hostname: 192.0.2.1")),
             (ClientName::Verified("honest.example".into()), None),
