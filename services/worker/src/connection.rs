@@ -65,9 +65,13 @@ pub(crate) struct Connection {
     /// The socket may have more than was read.
     pub(crate) readable: bool,
     pub(crate) paused: bool,
+    /// A handshake waits until `tlsmgr` is there: nothing is read.
+    pub(crate) keyless: bool,
     pub(crate) eof: bool,
     /// Close when all output has left.
     pub(crate) closing: bool,
+    /// TLS's own end is still to be said.
+    goodbye: bool,
     pub(crate) deadline: Option<Instant>,
     /// The earliest time for which the timers know of this connection.
     pub(crate) armed: Option<Instant>,
@@ -99,8 +103,10 @@ impl Connection {
             sent: 0,
             readable: true,
             paused: false,
+            keyless: false,
             eof: false,
             closing: false,
+            goodbye: false,
             deadline: None,
             armed: None,
             joined: None,
@@ -152,7 +158,8 @@ impl Connection {
     /// Reads until the socket is empty or enough input waits.
     pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Progress {
         let mut progress = Progress::default();
-        while self.readable && !self.paused && !self.eof && self.input.len() < INPUT_HIGH && progress.over.is_none() {
+        let wanted = !self.paused && !self.keyless;
+        while wanted && self.readable && !self.eof && self.input.len() < INPUT_HIGH && progress.over.is_none() {
             match self.socket.read(scratch) {
                 Ok(0) => {
                     self.eof = true;
@@ -251,6 +258,11 @@ impl Connection {
         loop {
             let taken = if self.handshaking { 0 } else { tls.writer().write(&self.output).map_err(failed)? };
             self.output.drain(..taken);
+            if self.goodbye && self.output.is_empty() {
+                // rustls takes no clear text after this.
+                tls.send_close_notify();
+                self.goodbye = false;
+            }
             while tls.wants_write() {
                 tls.write_tls(&mut self.records).map_err(failed)?;
             }
@@ -270,11 +282,9 @@ impl Connection {
         }
     }
 
-    /// Tells a TLS peer that this is the end, and not an attacker's cut.
+    /// Tells a TLS peer, behind all output that waits, that this is the end and not an attacker's cut.
     pub(crate) fn say_goodbye(&mut self) {
-        if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
-        }
+        self.goodbye = self.tls.is_some();
     }
 }
 

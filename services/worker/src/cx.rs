@@ -261,12 +261,24 @@ impl<D: Send + 'static> Cx<D> {
     }
 
     /// Begins TLS as the server. Input that was read in clear is dropped; output queued before leaves in clear first, so
-    /// call this after the reply that invites the handshake.
+    /// call this after the reply that invites the handshake. Until `tlsmgr` is there the handshake waits; what limits that
+    /// is the connection's own deadline.
     pub fn start_tls(&mut self, id: ConnId, config: Arc<ServerConfig>) {
         self.flush_connection(id);
+        let keyless = !self.signatures.connected();
         let Some(connection) = self.connection(id) else { return };
-        if let Err(why) = connection.start_server(config) {
-            self.pending.push_back(Pending::Over(id, why));
+        match connection.start_server(config) {
+            Ok(()) => connection.keyless = keyless,
+            Err(why) => return self.pending.push_back(Pending::Over(id, why)),
+        }
+    }
+
+    /// `tlsmgr` is there: handshakes that waited for it go on.
+    pub(crate) fn keys_are_there(&mut self, fd: OwnedFd) {
+        self.signatures.connect(fd);
+        for connection in self.connections.iter_mut().flatten().filter(|connection| connection.keyless) {
+            connection.keyless = false;
+            self.pending.push_back(Pending::Input(connection.id));
         }
     }
 

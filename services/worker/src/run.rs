@@ -444,7 +444,7 @@ impl<S: Service> Worker<S> {
     fn add_peer(&mut self, fd: OwnedFd, peer: Peer) {
         if peer == Peer::Hub(Hub::Tlsmgr) {
             // Signatures are asked for in the middle of a handshake, not by the loop.
-            return self.cx.signatures.connect(fd);
+            return self.cx.keys_are_there(fd);
         }
         match self.cx.adopt_channel(fd, peer.clone()) {
             Ok(id) => self.service.peer_up(&mut self.cx, id, &peer),

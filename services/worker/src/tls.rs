@@ -38,6 +38,11 @@ impl Signatures {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ready.is_ok().then_some(stream);
     }
 
+    /// Whether `tlsmgr` is there, as far as is known.
+    pub(crate) fn connected(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// One question and its answer. After an error the channel is closed: its next answer would be to another question.
     fn ask(&self, question: &ToTlsmgr) -> Result<FromTlsmgr, String> {
         let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,7 +26,8 @@ pub struct Directory(Arc<OwnedFd>);
 
 const PRIVATE_MODE: Mode = Mode::from_bits_truncate(0o600);
 const SHARED_MODE: Mode = Mode::from_bits_truncate(0o660);
-const DIR_MODE: Mode = Mode::from_bits_truncate(0o770);
+/// With setgid, as their parent: what either program makes in a folder belongs to the group, whatever its own.
+const DIR_MODE: Mode = Mode::from_bits_truncate(0o2770);
 
 impl Directory {
     pub fn open(path: &Path) -> io::Result<Directory> {

@@ -1,0 +1,118 @@
+"""What the kernel says of every live process: the jail is read back from /proc, not from our own word."""
+import base64
+import os
+
+from cases import case
+from lib import site
+from lib.system import SPOOL
+
+# The name service needs the system's own root: libc's modules live there.
+IN_SYSTEM_ROOT = {"nss"}
+# These two share the queue folder through one group; nobody else has any.
+SHARE_QUEUE = {"cleanup", "qmgr"}
+JAIL = SPOOL + "/jail/"
+
+
+def status(pid):
+    with open("/proc/%d/status" % pid) as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def complaints(pid, program):
+    """Every way in which this process is not jailed."""
+    found, seen = [], status(pid)
+    uids, gids = seen["Uid"].split(), seen["Gid"].split()
+    if len(set(uids)) != 1 or uids[0] == "0":
+        found.append("uid " + seen["Uid"])
+    if len(set(gids)) != 1 or gids[0] == "0":
+        found.append("gid " + seen["Gid"])
+    if seen["Groups"].split() and program not in SHARE_QUEUE:
+        found.append("groups " + seen["Groups"])
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        if int(seen[name], 16) != 0:
+            found.append("%s %s" % (name, seen[name]))
+    if seen["NoNewPrivs"] != "1":
+        found.append("no_new_privs is off")
+    if seen["Seccomp"] != "2":
+        found.append("no seccomp filter")
+    # The kernel gives what belongs to an undumpable process in /proc to root.
+    if os.stat("/proc/%d/status" % pid).st_uid != 0:
+        found.append("dumpable")
+    if program not in IN_SYSTEM_ROOT:
+        root = os.readlink("/proc/%d/root" % pid)
+        if not root.startswith(JAIL):
+            found.append("root directory " + root)
+        else:
+            within = os.listdir("/proc/%d/root/" % pid)
+            if within:
+                found.append("its root holds %r" % within)
+            owner = os.stat("/proc/%d/root/" % pid)
+            if owner.st_uid == int(uids[0]) or owner.st_mode & 0o022:
+                found.append("it may write to its root")
+    with open("/proc/%d/limits" % pid) as file:
+        if not any(line.startswith("Max core file size") and line.split()[4] == "0" for line in file):
+            found.append("it may dump core")
+    return ["%s (%d): %s" % (program, pid, one) for one in found]
+
+
+@case("jail-status", "every live worker is jailed, and no two programs share a uid", targets=("ours",))
+def _(world):
+    system = world.tutorial_003()
+    world.send()
+    world.wait_mails(1)
+    submission = world.smtp()
+    submission.tls()
+    submission.plain(site.USER, site.PASSWORD)
+    reader = world.imap_user()
+    reader.exists()
+    workers = system.workers()
+    programs = set(workers.values())
+    for expected in ("smtpd", "cleanup", "qmgr", "smtp", "lmtp", "deliver", "auth", "imap-login", "imap", "tlsmgr", "trivial-rewrite"):
+        assert expected in programs, "%s is not among %s" % (expected, sorted(programs))
+    found = [one for pid, program in workers.items() for one in complaints(pid, program)]
+    assert not found, "; ".join(found)
+    owners = {}
+    for pid, program in workers.items():
+        owners.setdefault(status(pid)["Uid"].split()[0], set()).add(program)
+    vmail = str(os.stat("/var/vmail").st_uid)
+    shared = {uid: names for uid, names in owners.items() if len(names) > 1 and uid != vmail}
+    world.notes.append("uids: " + ", ".join("%s=%s" % (uid, "+".join(sorted(names))) for uid, names in sorted(owners.items())))
+    assert not shared, "programs that share a uid: %r" % shared
+    master = system.master()
+    world.notes.append("master: CapPrm %(CapPrm)s CapBnd %(CapBnd)s NoNewPrivs %(NoNewPrivs)s Seccomp %(Seccomp)s" % status(master))
+
+
+@case("jail-keys", "only tlsmgr has the private key in its memory", targets=("ours",))
+def _(world):
+    system = world.tutorial_003()
+    client = world.smtp()
+    client.tls()
+    world.imap_user()
+    with open(site.KEY) as file:
+        lines = file.read().split("\n")
+    # Three lines in the middle, and the same as the bytes that a parser leaves.
+    needles = [lines[9].encode(), base64.b64decode("".join(lines[8:12]))[:40]]
+    holders = {program for pid, program in system.workers().items() if any(holds(pid, needle) for needle in needles)}
+    assert "tlsmgr" in holders, "the needle is not in tlsmgr: this test sees nothing"
+    assert holders == {"tlsmgr"}, holders
+
+
+def holds(pid, needle):
+    """Whether a process has these bytes in any readable private mapping."""
+    try:
+        maps, memory = open("/proc/%d/maps" % pid), open("/proc/%d/mem" % pid, "rb", buffering=0)
+    except FileNotFoundError:
+        return False        # it has ended
+    with maps, memory:
+        for line in maps:
+            bounds, permissions = line.split()[:2]
+            begin, end = (int(text, 16) for text in bounds.split("-"))
+            if "rw" not in permissions or end - begin > 1 << 28:
+                continue
+            try:
+                memory.seek(begin)
+                if needle in memory.read(end - begin):
+                    return True
+            except (OSError, ValueError):
+                continue
+    return False

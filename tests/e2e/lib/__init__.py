@@ -1,0 +1,1 @@
+"""What end-to-end cases and benchmarks share: a private root, a private network, the system under test, clients."""
