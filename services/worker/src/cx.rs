@@ -269,7 +269,7 @@ impl<D: Send + 'static> Cx<D> {
         let Some(connection) = self.connection(id) else { return };
         match connection.start_server(config) {
             Ok(()) => connection.keyless = keyless,
-            Err(why) => return self.pending.push_back(Pending::Over(id, why)),
+            Err(why) => self.pending.push_back(Pending::Over(id, why)),
         }
     }
 
