@@ -486,7 +486,6 @@ impl Supervisor {
         for &hub in program.talks {
             self.introduce(pid, hub);
         }
-        self.order(pid, &ToWorker::Go, Vec::new());
         if let Some(hub) = program.hub {
             self.introduce_all(pid, hub);
         }

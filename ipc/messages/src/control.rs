@@ -170,9 +170,6 @@ pub enum ToWorker {
         /// What is at the other end.
         peer: Peer,
     },
-    /// All channels that were ready at the start have been handed over: clients may be accepted. Before that a client could
-    /// meet a process that cannot ask for a signature, say.
-    Go,
     /// A new configuration section comes with this packet, as a sealed memory file.
     Section,
     /// Take no new work; end when the work in hand is done.

@@ -88,8 +88,6 @@ struct Worker<S: Service> {
     /// Listeners on which clients may wait that were not accepted for want of room.
     waiting: Vec<usize>,
     limits: Limits,
-    /// The master has handed over all channels that were ready ([`ToWorker::Go`]).
-    ready: bool,
     /// Whether the master was told that there is room.
     told_room: bool,
     idle_since: Instant,
@@ -177,7 +175,6 @@ impl<S: Service> Worker<S> {
             listeners,
             waiting,
             limits,
-            ready: false,
             told_room: false,
             idle_since: now,
             alive_told: now - WATCHDOG_PERIOD,
@@ -293,7 +290,7 @@ impl<S: Service> Worker<S> {
 
     fn accept(&mut self, index: usize) {
         loop {
-            if !self.ready || self.cx.draining || self.cx.clients >= self.limits.clients || self.spent() {
+            if self.cx.draining || self.cx.clients >= self.limits.clients || self.spent() {
                 if !self.waiting.contains(&index) {
                     self.waiting.push(index);
                 }
@@ -532,7 +529,6 @@ impl<S: Service> Worker<S> {
         match (message, fds.next()) {
             (ToWorker::Peer { peer }, Some(fd)) => self.add_peer(fd, peer),
             (ToWorker::Section, Some(fd)) => self.reload(fd.as_fd()),
-            (ToWorker::Go, _) => self.ready = true,
             (ToWorker::Drain, _) => self.drain(),
             (ToWorker::Connected { index }, Some(fd)) => self.service.foreign(&mut self.cx, index, Ok(fd)),
             (ToWorker::ConnectFailed { index, errno }, _) => self.service.foreign(&mut self.cx, index, Err(errno)),
@@ -578,7 +574,7 @@ impl<S: Service> Worker<S> {
     fn room(&mut self) {
         let room = self.limits.clients.saturating_sub(self.cx.all_clients());
         let room = if self.cx.draining || self.spent() { 0 } else { room };
-        if room > 0 && self.ready {
+        if room > 0 {
             for index in std::mem::take(&mut self.waiting) {
                 self.accept(index);
             }
