@@ -107,7 +107,7 @@ impl Builder<'_> {
         section.mailbox.insert("mail_location", view.mail_location_text());
         let roots: Vec<String> = mail_roots(self.conf).iter().map(|root| root.to_string_lossy().into_owned()).collect();
         section.mailbox.insert("mail roots", roots.join("\n"));
-        if matches!(program, "imap" | "deliver") {
+        if matches!(program, "imap" | "deliver" | "auth") {
             section.namespaces = self.conf.namespaces();
         }
         section

@@ -17,7 +17,7 @@ use ipc_config::postfix::main_cf::MainCf;
 use ipc_config::postfix::master_cf::MasterCf;
 use ipc_config::postfix::system::ThisHost;
 use ipc_config::section::Section;
-use ipc_messages::control::{Folder, FolderAccess};
+use ipc_messages::control::{Folder, FolderAccess, Hub};
 use ipc_messages::log::{Half as LogHalf, Identity};
 
 use crate::policy::Rules;
@@ -153,11 +153,26 @@ impl Configuration {
             if let Some(tlsmgr) = keys.tlsmgr(&mut accounts) {
                 table.services.push(tlsmgr);
             }
-            if table.services.iter().any(|spec| spec.program.talks.contains(&ipc_messages::control::Hub::NameService)) {
-                table.services.push(nss(accounts.of("nss")));
-            }
+            let talks = |hub| table.services.iter().any(|spec| spec.program.talks.contains(&hub));
+            let (names, resolver, anvil) = (talks(Hub::NameService), talks(Hub::Resolver), talks(Hub::Anvil));
+            table.services.extend(names.then(|| nss(accounts.of("nss"))));
+            table.services.extend(resolver.then(|| dns(&mut accounts)));
+            table.services.extend(anvil.then(|| self.anvil(&mut accounts)));
         }
         table
+    }
+
+    /// The service that counts connections and rates.
+    fn anvil(&mut self, accounts: &mut Accounts) -> Spec {
+        let mut spec = common("anvil", accounts.of("anvil"));
+        let mut section = Section::default();
+        for (name, default) in [("anvil_rate_time_unit", 60), ("anvil_status_update_time", 600)] {
+            let found = &mut self.transport_found;
+            let configured = self.transport.as_ref().map(|(main, _)| main.settings(found).time(name).as_secs());
+            section.transport.insert(name, configured.unwrap_or(default).to_string());
+        }
+        spec.section = encode(&section);
+        spec
     }
 
     /// The log service: where each half's lines go.
@@ -197,6 +212,19 @@ impl Configuration {
         spec.section = encode(&section);
         spec
     }
+}
+
+/// The resolver, with the folders of its files: `/etc`, and where a link in place of `resolv.conf` leads.
+fn dns(accounts: &mut Accounts) -> Spec {
+    let mut spec = common("dns", accounts.of("dns"));
+    let etc = Path::new("/etc");
+    let target = etc.join("resolv.conf").canonicalize().ok();
+    let elsewhere = target.as_deref().and_then(Path::parent).filter(|folder| !folder.starts_with(etc));
+    let folder = |path: &Path| Folder { path: path.into(), access: FolderAccess::Read };
+    spec.folders = [etc].into_iter().chain(elsewhere).map(folder).collect();
+    // A question that is on its way takes a descriptor.
+    spec.client_limit = 1000;
+    spec
 }
 
 /// The name service, with what the modules of libc read: files of accounts, configuration, and what systemd, sssd and

@@ -66,6 +66,6 @@ mod tests {
         assert_eq!(hosts.name(address("192.0.2.9")), None);
         assert_eq!(hosts.addresses("MAIL", Family::V4), [address("192.0.2.1"), address("192.0.2.2")]);
         assert_eq!(hosts.addresses("localhost.", Family::V6), [address("::1")]);
-        assert_eq!(hosts.addresses("name", Family::V4), []);
+        assert!(hosts.addresses("name", Family::V4).is_empty());
     }
 }

@@ -30,7 +30,7 @@ impl ImapLogin {
             client.login = Some(login);
             return self.act(cx, conn, action);
         }
-        client.history.greeted();
+        client.history.auth_is_ready();
         client.login = Some(login);
         self.process(cx, conn);
     }

@@ -30,7 +30,7 @@ enum Exchange {
 #[derive(Debug)]
 pub struct History {
     created: u64,
-    greeted: bool,
+    auth_ready: bool,
     /// The user of the last attempt, as auth told it.
     pub user: String,
     /// The mechanism of the last attempt.
@@ -48,7 +48,7 @@ impl History {
     pub fn new(now: u64) -> History {
         History {
             created: now,
-            greeted: false,
+            auth_ready: false,
             user: String::new(),
             mechanism: String::new(),
             attempts: 0,
@@ -60,9 +60,9 @@ impl History {
         }
     }
 
-    /// The client was greeted.
-    pub fn greeted(&mut self) {
-        self.greeted = true;
+    /// Auth offers mechanisms: what happens from now on is not for want of it.
+    pub fn auth_is_ready(&mut self) {
+        self.auth_ready = true;
     }
 
     /// Auth is asked.
@@ -130,7 +130,7 @@ impl History {
     pub fn summary(&self, now: u64) -> String {
         let since = |then: u64| now.saturating_sub(then);
         let waited = self.first.map_or(0, since);
-        if !self.greeted {
+        if !self.auth_ready {
             return format!("(disconnected before auth was ready, waited {} secs)", since(self.created));
         }
         match (self.attempts, self.exchange) {
@@ -164,9 +164,9 @@ impl History {
 mod tests {
     use super::*;
 
-    fn greeted() -> History {
+    fn ready() -> History {
         let mut history = History::new(100);
-        history.greeted();
+        history.auth_is_ready();
         history
     }
 
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn summaries() {
         assert_eq!(History::new(100).summary(101), "(disconnected before auth was ready, waited 1 secs)");
-        let mut history = greeted();
+        let mut history = ready();
         assert_eq!(history.summary(102), "(no auth attempts in 2 secs)");
         history.asked("PLAIN", 103);
         assert_eq!(history.summary(105), "(disconnected while authenticating, waited 2 secs)");
@@ -198,12 +198,12 @@ mod tests {
             (Failure::Barred, "(internal failure, 1 successful auths)"),
             (Failure::Authorization, "(authorization failed, 1 attempts in 0 secs)"),
         ] {
-            let mut history = greeted();
+            let mut history = ready();
             history.asked("PLAIN", 100);
             history.failed(failure, None);
             assert_eq!(history.summary(100), expected);
         }
-        let mut history = greeted();
+        let mut history = ready();
         history.asked("PLAIN", 100);
         history.cancelled();
         assert_eq!(history.summary(100), "(aborted authentication)");
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn attempts_that_are_refused_here() {
-        let mut history = greeted();
+        let mut history = ready();
         history.refused(&Refused::Cleartext(b"u@d.test".to_vec()), 100);
         assert_eq!(history.summary(109), "(auth failed, 1 attempts in 0 secs)");
         assert_eq!((history.user.as_str(), history.mechanism.as_str()), ("u@d.test", ""));

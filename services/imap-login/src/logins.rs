@@ -13,9 +13,19 @@ use crate::client::{Client, Protection};
 use crate::passing::Passed;
 use crate::{Auth, ImapLogin};
 
+/// Clients that wait for their hand-over at a time; one more fails for now.
+const MAX_READY: usize = 128;
 /// Bytes that a hand-off may carry behind the login. A client that has sent more keeps this process between itself and its
 /// session, which then reads them in their turn.
 const MAX_INPUT: usize = 2048;
+
+/// A login whose client waits until there is room to hand it over.
+pub(crate) struct Ready {
+    conn: ConnId,
+    user: String,
+    ticket: [u8; 16],
+    inbox: OwnedFd,
+}
 
 impl ImapLogin {
     pub(crate) fn auth_says(&mut self, cx: &mut Cx<()>, answer: FromAuth, fds: Vec<OwnedFd>) {
@@ -48,7 +58,7 @@ impl ImapLogin {
                 };
                 // The client may have left meanwhile: the ticket expires.
                 let Some(conn) = self.take_exchange(corr) else { return };
-                self.hand_over(cx, conn, &user, ticket, inbox);
+                self.logged_in(cx, Ready { conn, user, ticket, inbox });
             }
             FromAuth::Redeemed { .. } | FromAuth::Found { .. } => {
                 slog::error!(cx.log(), "auth answered what was not asked");
@@ -93,7 +103,12 @@ impl ImapLogin {
                 let time = local_time(self.now(cx).unix);
                 let time = format!(
                     "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-                    time.year, time.month, time.day, time.hour, time.minute, time.second
+                    time.year,
+                    time.month + 1,
+                    time.day,
+                    time.hour,
+                    time.minute,
+                    time.second
                 );
                 Rejection::Temporary { host: self.host.clone(), time }
             }
@@ -132,12 +147,31 @@ impl ImapLogin {
         cx.close(conn);
     }
 
-    /// The client goes to its mailbox process. (A limit on the sessions of one user and address would be asked for here,
-    /// before the hand-off.)
-    fn hand_over(&mut self, cx: &mut Cx<()>, conn: ConnId, user: &str, ticket: [u8; 16], inbox: OwnedFd) {
+    /// A client goes to its mailbox process, or waits for those before it. (A limit on the sessions of one user and address
+    /// would be asked for here.)
+    fn logged_in(&mut self, cx: &mut Cx<()>, ready: Ready) {
+        if !self.passings.is_full() {
+            self.hand_over(cx, ready);
+        } else if self.ready.len() < MAX_READY {
+            self.ready.push_back(ready);
+        } else {
+            slog::error!(cx.log(), "Too many clients wait for their mailbox processes, failing one for now");
+            self.failed(cx, ready.conn, Failure::Temporary, Some(&ready.user), None);
+        }
+    }
+
+    /// Goes on with those who wait.
+    pub(crate) fn hand_over_waiting(&mut self, cx: &mut Cx<()>) {
+        while !self.passings.is_full() {
+            let Some(ready) = self.ready.pop_front() else { return };
+            self.hand_over(cx, ready);
+        }
+    }
+
+    fn hand_over(&mut self, cx: &mut Cx<()>, Ready { conn, user, ticket, inbox }: Ready) {
         let seconds = self.seconds(cx);
         let Some(mut client) = self.clients.remove(&conn) else { return };
-        client.history.succeeded(user);
+        client.history.succeeded(&user);
         let facts = (client.facts(None), client.history.summary(seconds));
         let Some(login) = &mut client.login else { return };
         let tag = login.authenticated();

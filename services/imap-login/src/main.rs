@@ -13,7 +13,7 @@ mod logins;
 mod passing;
 mod settings;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use worker::{Calls, ConnId, Cx, Frame, Hub, Peer, PeerId, Remote, Secured, Servi
 
 use client::{Client, Protection};
 use history::History;
+use logins::Ready;
 use passing::{Passed, Passings};
 use settings::Settings;
 
@@ -59,6 +60,8 @@ struct ImapLogin {
     exchanges: HashMap<u32, ConnId>,
     next_exchange: u32,
     passings: Passings,
+    /// Logins whose clients wait until there is room to hand them over.
+    ready: VecDeque<Ready>,
     tls: Option<Arc<ServerConfig>>,
     started: Instant,
 }
@@ -94,6 +97,7 @@ impl Service for ImapLogin {
             exchanges: HashMap::new(),
             next_exchange: 0,
             passings: Passings::default(),
+            ready: VecDeque::new(),
             tls: None,
             started: cx.now(),
         })
@@ -103,6 +107,10 @@ impl Service for ImapLogin {
         // Every listener of a login service is an Internet one.
         let Remote::Inet { peer, local } = remote else { return cx.abort(conn) };
         let (listener, tls) = self.listeners[listener].clone();
+        let mut history = History::new(self.seconds(cx));
+        if matches!(self.auth, Auth::Offers(_)) {
+            history.auth_is_ready();
+        }
         let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
         let client = Client {
             remote: peer,
@@ -112,7 +120,7 @@ impl Service for ImapLogin {
             trusted: self.settings.trusts(peer, local),
             protection: Protection::Clear,
             login: None,
-            history: History::new(self.seconds(cx)),
+            history,
             exchange: None,
             told_to_wait: false,
         };
@@ -170,11 +178,13 @@ impl Service for ImapLogin {
     fn timer(&mut self, cx: &mut Cx<()>, key: u64) {
         let passed = self.passings.ring(cx, key);
         self.passed(cx, passed);
+        self.hand_over_waiting(cx);
     }
 
     fn readable(&mut self, cx: &mut Cx<()>, key: u64) {
         let passed = self.passings.readable(cx, key);
         self.passed(cx, passed);
+        self.hand_over_waiting(cx);
     }
 
     fn reload(&mut self, _: &mut Cx<()>, section: Section) {

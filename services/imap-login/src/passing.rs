@@ -21,6 +21,9 @@ pub const RETRY: Duration = Duration::from_millis(20);
 /// How long the mailbox process has to take the client.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Clients that may be on their way at a time. Each holds up to four descriptors.
+pub const MAX_PASSING: usize = 64;
+
 /// A client on its way.
 struct Passing {
     /// The packet and its descriptors, until they are sent.
@@ -59,10 +62,12 @@ impl Passings {
         self.all.is_empty()
     }
 
-    /// Begins; `summary` is for the log, should it fail.
-    ///
-    /// # Errors
-    /// What the system says; the client's socket comes back.
+    /// Whether there is no room for one more.
+    pub fn is_full(&self) -> bool {
+        self.all.len() >= MAX_PASSING
+    }
+
+    /// Begins; the summary is for the log, should it fail. Returns what became of the client if that is known at once.
     pub fn begin(
         &mut self,
         cx: &mut Cx<()>,

@@ -10,27 +10,38 @@ use store_mailbox::mailbox::{Incoming, Mailbox, Staged};
 use crate::flags;
 use crate::refusal::refusal;
 
+/// Messages that are written before they are made durable; no more files are open.
+const TOGETHER: usize = 64;
+
 /// Messages on their way into a mailbox. Dropped without a commit, it leaves nothing behind.
 pub struct Draft<F: Fs> {
     mailbox: Mailbox<F>,
     incoming: Option<Incoming<F>>,
     staged: Vec<Staged<F>>,
+    /// How many of `staged` are durable.
+    durable: usize,
     log: Logger,
 }
 
 impl<F: Fs> Draft<F> {
     /// Messages for `mailbox`.
     pub fn new(mailbox: Mailbox<F>, log: Logger) -> Draft<F> {
-        Draft { mailbox, incoming: None, staged: Vec::new(), log }
+        Draft { mailbox, incoming: None, staged: Vec::new(), durable: 0, log }
     }
 
-    /// The message that came last is complete. Its content is made durable here, so that a client that sends many messages
-    /// waits for one at a time.
+    /// The message that came last is complete.
     fn end_message(&mut self) -> Result<(), Error> {
         let Some(incoming) = self.incoming.take() else { return Ok(()) };
-        let staged = self.mailbox.end(incoming).map_err(|error| refusal(&self.log, &error))?;
-        self.mailbox.sync_staged(&staged).map_err(|error| refusal(&self.log, &error))?;
-        self.staged.push(staged);
+        self.staged.push(self.mailbox.end(incoming).map_err(|error| refusal(&self.log, &error))?);
+        if self.staged.len() - self.durable >= TOGETHER { self.sync() } else { Ok(()) }
+    }
+
+    /// Makes the content of what is written durable.
+    fn sync(&mut self) -> Result<(), Error> {
+        for staged in &mut self.staged[self.durable..] {
+            self.mailbox.sync_staged(staged).map_err(|error| refusal(&self.log, &error))?;
+        }
+        self.durable = self.staged.len();
         Ok(())
     }
 }
@@ -51,6 +62,7 @@ impl<F: Fs> Appending for Draft<F> {
 
     fn commit(mut self) -> Result<Appended, Error> {
         self.end_message()?;
+        self.sync()?;
         let placed = self.mailbox.place(std::mem::take(&mut self.staged));
         let uids = placed.map_err(|error| refusal(&self.log, &error))?;
         let uid_validity = self.mailbox.uid_validity();

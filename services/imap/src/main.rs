@@ -8,6 +8,8 @@
 
 mod appending;
 mod conversation;
+#[cfg(test)]
+mod dialogue;
 mod files;
 mod flags;
 mod logout;
@@ -17,6 +19,8 @@ mod places;
 mod refusal;
 mod selected;
 mod settings;
+#[cfg(test)]
+mod speed;
 mod user;
 
 use std::collections::BTreeMap;

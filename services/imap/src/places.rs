@@ -38,17 +38,16 @@ pub struct Held {
 /// # Errors
 /// Why it cannot be reached, in the words of the log.
 pub fn hold(user: &User, section: &Section, context: Context<'_>, all: &RealFs) -> Result<Held, Unreachable> {
-    let configured = match section.namespaces.is_empty() {
-        false => section.namespaces.clone(),
-        true => vec![default_namespace()],
-    };
     let mut roots: Vec<(String, OwnedFd)> = Vec::new();
     let mut found = Vec::new();
-    for namespace in configured {
-        match root_of(&namespace, user, section, context, all, &mut roots) {
+    for namespace in &section.namespaces {
+        match root_of(namespace, user, section, context, all, &mut roots) {
             Ok(places) => found.push((namespace, places)),
             Err(_) if namespace.ignore_on_failure => {}
+            Err(error) if namespace.name.is_empty() => return Err(error),
             Err(Unreachable(text)) => {
+                // One that the administrator wrote is named in the place of the setting.
+                let text = text.strip_prefix(mail_user::NOT_SET).unwrap_or(&text);
                 return Err(Unreachable(format!("Namespace '{}': {text}", namespace.prefix)));
             }
         }
@@ -69,32 +68,14 @@ pub fn hold(user: &User, section: &Section, context: Context<'_>, all: &RealFs) 
     let environment = Environment { fs: fs.clone(), names: Arc::default(), fsync: mail_user::fsync(section) };
     let mut namespaces = Vec::new();
     let mut automatic = Vec::new();
-    for (configured, places) in found {
+    for (configured, places) in &found {
         let location = places.location(&fs)?;
-        namespaces.push(build(&configured, &environment, location, &mut automatic)?);
+        namespaces.push(build(configured, &environment, location, &mut automatic)?);
     }
     let namespaces =
         Namespaces::new(namespaces).map_err(|error| Unreachable(format!("namespace configuration error: {error}")))?;
     check_separators(&namespaces)?;
     Ok(Held { fs, namespaces, automatic, grants })
-}
-
-/// What there is when the configuration has no namespace.
-fn default_namespace() -> Configured {
-    Configured {
-        name: String::new(),
-        ownership: Ownership::Private,
-        separator: None,
-        prefix: String::new(),
-        location: String::new(),
-        inbox: true,
-        hidden: false,
-        list: Listing::Yes,
-        subscriptions: true,
-        ignore_on_failure: false,
-        order: 0,
-        mailboxes: Vec::new(),
-    }
 }
 
 /// Finds the root of one namespace and adds it to `roots`.

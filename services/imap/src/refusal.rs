@@ -20,7 +20,12 @@ pub fn refusal(log: &Logger, error: &store_mailbox::Error) -> Error {
         }
         Kind::NotFound => Error::new(ErrorKind::NotFound, error.to_string()),
         Kind::AlreadyExists => Error::already_exists(),
-        Kind::Cannot => Error::new(ErrorKind::Cannot, error.to_string()),
+        Kind::Cannot => match error {
+            store_mailbox::Error::BadName { reason, .. } => {
+                Error::new(ErrorKind::Cannot, format!("Invalid mailbox name: {reason}"))
+            }
+            other => Error::new(ErrorKind::Cannot, other.to_string()),
+        },
         Kind::Limit => Error::new(ErrorKind::Limit, error.to_string()),
         Kind::Expunged => Error::expunged(),
     }

@@ -57,7 +57,7 @@ pub struct Open<F: Fs> {
 
 /// A string to be searched for.
 pub struct Needle {
-    /// Nothing to look for.
+    /// Nothing to look for, which is in every text.
     empty: bool,
     /// None for a string of which nothing is left to be compared, which is found nowhere.
     key: Option<Key>,
@@ -358,6 +358,9 @@ impl<F: Fs> Selected for Open<F> {
             TextField::Body => Scope::Body,
             TextField::Text => Scope::Text,
         };
+        if needle.empty {
+            return Ok(true);
+        }
         let Some(key) = &needle.key else { return Ok(false) };
         let text = self.open(uid)?;
         match text.whole(&mut self.buffer) {

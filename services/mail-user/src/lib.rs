@@ -23,6 +23,9 @@ impl fmt::Display for Unreachable {
 
 impl std::error::Error for Unreachable {}
 
+/// What the log says first where neither the user nor the configuration says where mail is.
+pub const NOT_SET: &str = "mail_location not set and autodetection failed: ";
+
 /// A user's places.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
@@ -77,9 +80,7 @@ impl Places {
                 match home.as_deref().map(|home| format!("{home}/Maildir")).filter(|path| exists(path)) {
                     Some(path) => (Format::Maildir, path),
                     None => {
-                        return fail(format!(
-                            "mail_location not set and autodetection failed: Mail storage autodetection failed with home={shown}"
-                        ));
+                        return fail(format!("{NOT_SET}Mail storage autodetection failed with home={shown}"));
                     }
                 }
             }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipc_jail::sys::local_time;
+use ipc_messages::anvil::Event;
 use ipc_messages::envelope::{
     BodyType, Client as EnvelopeClient, Envelope, Notify, Origin, Recipient, Return, RewriteContext, Sasl, Trace,
 };
@@ -12,7 +13,7 @@ use ipc_messages::queue_id::QueueId;
 use proto_smtp::address::Address;
 use proto_smtp::params::{self, MailParameters, RcptParameters};
 use proto_smtp::reply::Reply;
-use proto_smtp::server::Session;
+use proto_smtp::server::{Question, Session};
 use proto_smtp::xtext;
 use worker::Secured;
 
@@ -26,6 +27,10 @@ pub struct Client {
     pub remote: Option<(SocketAddr, SocketAddr)>,
     /// Verified name, or `unknown`.
     pub name: String,
+    /// The name that the address leads to, verified or not, or `unknown`.
+    pub reverse_name: String,
+    /// Open connections from its address and their rate when it came, if it is counted.
+    pub counts: Option<(u32, u32)>,
     /// What TLS agreed on, when it is on.
     pub secured: Option<Secured>,
     /// The mechanism of a login in progress, or of the one that succeeded.
@@ -69,12 +74,24 @@ pub enum Asked {
     EndOfMessage,
     /// AUTH, until the authentication server has said something.
     Auth,
+    /// A command, or a TLS session that was just made (`None`), until it is counted.
+    Rate {
+        /// What it counts as.
+        event: Event,
+        /// The command.
+        question: Option<Question>,
+    },
 }
 
 impl Client {
     /// The client's address.
     pub fn address(&self) -> Option<IpAddr> {
         self.remote.map(|(remote, _)| remote.ip())
+    }
+
+    /// The name, if it is verified.
+    pub fn verified_name(&self) -> Option<&str> {
+        Some(self.name.as_str()).filter(|name| *name != "unknown")
     }
 
     /// `name[address]`, as log lines have it.
@@ -107,7 +124,7 @@ impl Client {
             origin: Origin::Network,
             client: Some(EnvelopeClient {
                 name: self.name.clone(),
-                reverse_name: self.name.clone(),
+                reverse_name: self.reverse_name.clone(),
                 address: self.address(),
                 port: self.remote.map(|(remote, _)| remote.port()),
                 helo: self.session.helo_name().map(str::to_string),

@@ -9,6 +9,7 @@ use ipc_config::section::Section;
 use proto_smtp::body::Newlines;
 use proto_smtp::server::{Config as SessionConfig, Dialect, Keywords, Matcher, Smtp, TlsLevel};
 
+use crate::limits::Limits;
 use crate::policy::Codes;
 
 /// What all sessions of this process share, but for the SASL mechanisms, which the authentication server tells.
@@ -20,6 +21,10 @@ pub struct Config {
     pub mail_name: String,
     /// `smtpd_timeout`
     pub timeout: Duration,
+    /// `smtpd_peername_lookup`
+    pub look_up_names: bool,
+    /// `smtpd_client_*_limit`
+    pub limits: Limits,
     /// `smtpd_delay_reject`
     pub delay_reject: bool,
     /// `smtpd_reject_unlisted_recipient`
@@ -84,6 +89,8 @@ impl Config {
             hostname: values.text("myhostname").into(),
             mail_name: values.text("mail_name").into(),
             timeout: values.time("smtpd_timeout"),
+            look_up_names: values.boolean("smtpd_peername_lookup"),
+            limits: Limits::new(section),
             delay_reject: values.boolean("smtpd_delay_reject"),
             reject_unlisted: values.boolean("smtpd_reject_unlisted_recipient"),
             restrictions: section.restrictions.clone(),

@@ -1,13 +1,17 @@
 //! smtpd: mail in by SMTP. Many sessions in one process; the protocol is `proto-smtp`'s, the decisions are [`policy`]'s,
-//! and everything else is asked of others: trivial-rewrite (recipients), the authentication server, cleanup (the queue).
+//! and everything else is asked of others: the resolver (client names), anvil (counts), trivial-rewrite (recipients), the
+//! authentication server, cleanup (the queue).
 //!
 //! A message gets its queue ID at its first accepted recipient, and its client hears `250` only when cleanup has it on
 //! stable storage.
 
+mod arrival;
 mod client;
 mod config;
 mod intake;
+mod limits;
 mod policy;
+mod rates;
 mod sasl;
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,17 +20,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::{Asked, Client, label};
+use arrival::Arriving;
+use client::{Asked, Client};
 use config::Config;
 use intake::{Intake, Told};
 use ipc_config::section::Section;
 use ipc_messages::lookup::{FromLookup, Known, Route, ToLookup};
 use policy::{Facts, Verdict, evaluate, lookup_failed};
 use proto_smtp::address::Address;
-use proto_smtp::body::Newlines;
 use proto_smtp::params::{MailParameters, RcptParameters};
 use proto_smtp::reply::Reply;
-use proto_smtp::server::{Action, Answer, Config as SessionConfig, Level, Peer as SessionPeer, Question, Session};
+use proto_smtp::server::{Action, Answer, Config as SessionConfig, Level, Question};
 use rustls::ServerConfig;
 use sasl::{Happened, Sasl, Who};
 use worker::{Calls, ConnId, Cx, Frame, Hub, Peer, PeerId, Remote, Secured, Service, Setup, StartError, Why};
@@ -46,23 +50,34 @@ struct Smtpd {
     section: Section,
     tls: Option<Arc<ServerConfig>>,
     wrapped: Vec<bool>,
+    /// The service's name in master.cf.
+    service: String,
     clients: HashMap<ConnId, Client>,
-    /// Connected, and waiting for TLS or for the authentication server before the session begins.
+    /// Connected, and waiting for what the session needs before it begins.
     arriving: BTreeMap<ConnId, Arriving>,
+    /// What is at the other end of each channel. A hub and its successor may both be there for a moment.
+    hubs: BTreeMap<PeerId, Hub>,
     lookups: BTreeMap<u32, ConnId>,
-    next_lookup: u32,
+    /// Who waits for which answer of the resolver.
+    named: BTreeMap<u32, ConnId>,
+    /// Who waits for which answer of anvil.
+    counted: BTreeMap<u32, (ConnId, PeerId)>,
+    numbers: Numbers,
     intake: Intake,
     /// Clients whose recipient waits for queue IDs, and since when.
     waiting: Vec<(ConnId, Instant)>,
     sasl: Sasl,
 }
 
-#[derive(Clone)]
-struct Arriving {
-    remote: Remote,
-    secured: Option<Secured>,
-    /// TLS from the first byte, and the handshake is not over.
-    handshaking: bool,
+/// Numbers for questions: one that was used lately does not come again.
+#[derive(Default)]
+struct Numbers(u32);
+
+impl Numbers {
+    fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_add(1);
+        self.0
+    }
 }
 
 impl Service for Smtpd {
@@ -99,10 +114,14 @@ impl Service for Smtpd {
             section,
             tls,
             wrapped: setup.boot.listeners.iter().map(|listener| listener.tls).collect(),
+            service: setup.boot.service.clone(),
             clients: HashMap::new(),
             arriving: BTreeMap::new(),
+            hubs: BTreeMap::new(),
             lookups: BTreeMap::new(),
-            next_lookup: 0,
+            named: BTreeMap::new(),
+            counted: BTreeMap::new(),
+            numbers: Numbers::default(),
             intake: Intake::default(),
             waiting: Vec::new(),
             sasl: Sasl::default(),
@@ -111,13 +130,13 @@ impl Service for Smtpd {
 
     fn accepted(&mut self, cx: &mut Cx<()>, conn: ConnId, listener: usize, remote: Remote) {
         let handshaking = self.wrapped.get(listener).copied().unwrap_or(false);
-        self.arriving.insert(conn, Arriving { remote, secured: None, handshaking });
+        self.arrive(cx, conn, remote, handshaking);
         cx.deadline(conn, Some(self.config.timeout));
         match (handshaking, self.tls.clone()) {
             (true, Some(tls)) => cx.start_tls(conn, tls),
             (true, None) => {
                 slog::warn!(cx.log(), "no TLS for a wrapped service: the certificate is missing");
-                self.arriving.remove(&conn);
+                self.turn_back(cx, conn);
                 cx.abort(conn);
             }
             (false, _) => self.begin(cx, conn),
@@ -145,6 +164,10 @@ impl Service for Smtpd {
         log_tls(&self.config, cx, &client.label(), &how);
         client.secured = Some(how);
         client.session.tls_started();
+        if let Some(mut client) = self.clients.remove(&conn) {
+            self.count_tls(cx, conn, &mut client);
+            self.clients.insert(conn, client);
+        }
         self.drive(cx, conn);
     }
 
@@ -154,7 +177,7 @@ impl Service for Smtpd {
             let lost = self.sasl.lost();
             return self.authenticated(cx, Happened::Lost(reason, lost));
         }
-        self.arriving.remove(&conn);
+        self.turn_back(cx, conn);
         let Some(mut client) = self.clients.remove(&conn) else { return };
         if let Why::Tls(error) = why {
             slog::info!(cx.log(), "SSL_accept error from {}: {error}", client.label());
@@ -169,7 +192,7 @@ impl Service for Smtpd {
     }
 
     fn timeout(&mut self, cx: &mut Cx<()>, conn: ConnId) {
-        if self.arriving.remove(&conn).is_some() {
+        if self.turn_back(cx, conn) {
             return cx.abort(conn);
         }
         if let Some(client) = self.clients.get_mut(&conn) {
@@ -179,6 +202,9 @@ impl Service for Smtpd {
     }
 
     fn timer(&mut self, cx: &mut Cx<()>, key: u64) {
+        if self.waited_for_hubs(cx, key) {
+            return;
+        }
         if key == WAITING {
             self.wake(cx);
             if !self.waiting.is_empty() {
@@ -193,7 +219,10 @@ impl Service for Smtpd {
         }
     }
 
-    fn peer_up(&mut self, cx: &mut Cx<()>, _: PeerId, peer: &Peer) {
+    fn peer_up(&mut self, cx: &mut Cx<()>, id: PeerId, peer: &Peer) {
+        if let Peer::Hub(hub) = peer {
+            self.hubs.insert(id, *hub);
+        }
         match peer {
             Peer::Hub(Hub::Cleanup) => self.intake.connected(),
             Peer::Hub(Hub::Lookup) => {
@@ -202,29 +231,41 @@ impl Service for Smtpd {
                     self.look_up(cx, conn);
                 }
             }
+            Peer::Hub(Hub::Resolver | Hub::Anvil) => self.hub_is_up(cx),
             _ => {}
         }
     }
 
-    fn peer_down(&mut self, cx: &mut Cx<()>, _: PeerId, peer: &Peer) {
-        if *peer == Peer::Hub(Hub::Cleanup) {
-            for conn in self.intake.disconnected() {
-                self.lose(cx, conn, Reply::new(451, "4.3.0 Error: queue file write error"));
+    fn peer_down(&mut self, cx: &mut Cx<()>, id: PeerId, peer: &Peer) {
+        self.hubs.remove(&id);
+        match peer {
+            Peer::Hub(Hub::Cleanup) => {
+                for conn in self.intake.disconnected() {
+                    self.lose(cx, conn, Reply::new(451, "4.3.0 Error: queue file write error"));
+                }
             }
+            Peer::Hub(Hub::Resolver) => self.hub_is_down(cx, id),
+            Peer::Hub(Hub::Anvil) => {
+                self.anvil_is_down(cx, id);
+                self.hub_is_down(cx, id);
+            }
+            _ => {}
         }
     }
 
     fn frame(&mut self, cx: &mut Cx<()>, id: PeerId, frame: Frame) {
-        if cx.hub(Hub::Cleanup) == Some(id) {
-            return match frame.decode() {
-                Ok((message, _)) => self.queue(cx, message),
-                Err(error) => cx.broken(id, error),
-            };
-        }
-        match frame.decode() {
-            Ok((FromLookup::Checked { corr, answer }, _)) => self.looked_up(cx, corr, answer),
-            Ok(_) => {}
-            Err(error) => cx.broken(id, error),
+        let result = match self.hubs.get(&id) {
+            Some(Hub::Cleanup) => frame.decode().map(|(message, _)| self.queue(cx, message)),
+            Some(Hub::Resolver) => frame.decode().map(|(answer, _)| self.resolved(cx, answer)),
+            Some(Hub::Anvil) => frame.decode().map(|(answer, _)| self.anvil(cx, answer)),
+            _ => frame.decode().map(|(message, _)| {
+                if let FromLookup::Checked { corr, answer } = message {
+                    self.looked_up(cx, corr, answer);
+                }
+            }),
+        };
+        if let Err(error) = result {
+            cx.broken(id, error);
         }
     }
 
@@ -264,48 +305,6 @@ impl Service for Smtpd {
 }
 
 impl Smtpd {
-    /// Begins the session, unless the authentication server has to be asked first what it offers.
-    fn begin(&mut self, cx: &mut Cx<()>, conn: ConnId) {
-        if self.config.sasl.is_some() && !self.sasl.is_open() {
-            if self.sasl.wants_connection() {
-                cx.connect_foreign(self.section.foreign("sasl").unwrap_or(0));
-            }
-            return;
-        }
-        let Some(Arriving { remote, secured, .. }) = self.arriving.remove(&conn) else { return };
-        let remote = match remote {
-            Remote::Inet { peer, local } => Some((peer, local)),
-            Remote::Unix { .. } => None,
-        };
-        let address = remote.map(|(peer, _)| peer.ip());
-        // Names come from the resolver; the loopback addresses have one without it.
-        let name = if address.is_some_and(|address| address.is_loopback()) { "localhost" } else { "unknown" };
-        let excluded = address.is_none_or(|address| self.config.newline_exclusions.contains(address));
-        let peer = SessionPeer {
-            name: label(name, address),
-            tls: secured.is_some(),
-            newlines: if excluded { Newlines::Accept } else { self.config.newlines },
-            discard: self.config.discard,
-            trusted: false,
-        };
-        let client = Client {
-            session: Session::new(self.session_config.clone(), peer),
-            remote,
-            name: name.into(),
-            secured,
-            mechanism: String::new(),
-            mail: None,
-            asked: None,
-            held_back: false,
-        };
-        slog::info!(cx.log(), "connect from {}", client.label());
-        if let Some(how) = &client.secured {
-            log_tls(&self.config, cx, &client.label(), how);
-        }
-        self.clients.insert(conn, client);
-        self.drive(cx, conn);
-    }
-
     /// Lets a session do what it can.
     fn drive(&mut self, cx: &mut Cx<()>, conn: ConnId) {
         let Some(mut client) = self.clients.remove(&conn) else { return };
@@ -370,10 +369,13 @@ impl Smtpd {
             self.cancel_auth(cx, conn);
         }
         self.lookups.retain(|_, other| *other != conn);
+        if let Some(address) = client.address().filter(|_| client.counts.is_some()) {
+            self.uncount(cx, address);
+        }
         slog::info!(cx.log(), "disconnect from {} {}", client.label(), client.session.statistics());
     }
 
-    fn decide(&mut self, cx: &mut Cx<()>, conn: ConnId, client: &mut Client, question: Question) {
+    fn decide_counted(&mut self, cx: &mut Cx<()>, conn: ConnId, client: &mut Client, question: Question) {
         let now = !self.config.delay_reject;
         let answer = match question {
             Question::Connect if now => self.early(cx, client, "CONNECT", "smtpd_client_restrictions", None, None),
@@ -611,8 +613,7 @@ impl Smtpd {
     // trivial-rewrite.
 
     fn ask_lookup(&mut self, cx: &mut Cx<()>, conn: ConnId, client: &Client) {
-        let corr = self.next_lookup;
-        self.next_lookup = self.next_lookup.wrapping_add(1);
+        let corr = self.numbers.next();
         self.lookups.insert(corr, conn);
         let (Some(lookup), Some(Asked::Rcpt { recipient, .. })) = (cx.hub(Hub::Lookup), &client.asked) else { return };
         let sender =
@@ -757,7 +758,7 @@ impl Smtpd {
                     slog::crit!(cx.log(), "no SASL authentication mechanisms");
                 }
                 for conn in arriving {
-                    self.arriving.remove(&conn);
+                    self.turn_back(cx, conn);
                     cx.abort(conn);
                 }
             }
@@ -765,8 +766,8 @@ impl Smtpd {
     }
 
     fn begin_all(&mut self, cx: &mut Cx<()>) {
-        let ready: Vec<ConnId> = self.arriving.iter().filter(|(_, a)| !a.handshaking).map(|(conn, _)| *conn).collect();
-        for conn in ready {
+        let all: Vec<ConnId> = self.arriving.keys().copied().collect();
+        for conn in all {
             self.begin(cx, conn);
         }
     }

@@ -1,6 +1,6 @@
 //! The orders that a service gives: all of its ways to the outside.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -113,7 +113,7 @@ pub struct Cx<D> {
     pub(crate) control: VecDeque<FromWorker>,
     pub(crate) pending: VecDeque<Pending>,
     pub(crate) draining: bool,
-    pub(crate) watches: Vec<(u64, OwnedFd)>,
+    pub(crate) watches: BTreeMap<u64, OwnedFd>,
     pub(crate) signatures: Signatures,
     pub(crate) children: Children,
 }
@@ -269,7 +269,7 @@ impl<D: Send + 'static> Cx<D> {
         let Some(connection) = self.connection(id) else { return };
         match connection.start_server(config) {
             Ok(()) => connection.keyless = keyless,
-            Err(why) => return self.pending.push_back(Pending::Over(id, why)),
+            Err(why) => self.pending.push_back(Pending::Over(id, why)),
         }
     }
 
@@ -469,27 +469,27 @@ impl<D: Send + 'static> Cx<D> {
         self.pool.running()
     }
 
-    /// Calls [`crate::Service::readable`] with `key` when `fd` is readable (an inotify descriptor, say). Edge-triggered:
-    /// read until it would block.
+    /// Calls [`crate::Service::readable`] with `key` when `fd` is readable (an inotify descriptor, a datagram socket).
+    /// Edge-triggered: read until it would block. A descriptor that was watched under this key is closed.
     ///
     /// # Errors
     /// What the system says.
     pub fn watch(&mut self, key: u64, fd: OwnedFd) -> std::io::Result<RawFd> {
+        self.unwatch(key);
         let raw = fd.as_raw_fd();
         self.registry.register(&mut SourceFd(&raw), Source::Watch(key).token(), Interest::READABLE)?;
-        self.watches.push((key, fd));
+        self.watches.insert(key, fd);
         Ok(raw)
     }
 
     /// The descriptor given to [`Cx::watch`].
     pub fn watched(&self, key: u64) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.watches.iter().find(|(k, _)| *k == key).map(|(_, fd)| fd.as_fd())
+        self.watches.get(&key).map(|fd| fd.as_fd())
     }
 
     /// Ends [`Cx::watch`] and closes the descriptor.
     pub fn unwatch(&mut self, key: u64) {
-        if let Some(at) = self.watches.iter().position(|(k, _)| *k == key) {
-            let (_, fd) = self.watches.remove(at);
+        if let Some(fd) = self.watches.remove(&key) {
             // It closes now and leaves the set by itself.
             let _ = self.registry.deregister(&mut SourceFd(&fd.as_raw_fd()));
         }

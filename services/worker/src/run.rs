@@ -140,7 +140,7 @@ impl<S: Service> Worker<S> {
             control: Default::default(),
             pending: Default::default(),
             draining: false,
-            watches: Vec::new(),
+            watches: Default::default(),
             signatures: Signatures::default(),
             children: Default::default(),
         };

@@ -222,8 +222,8 @@ impl<F: Fs> Deliverer<F> {
             return;
         }
         let fs = &*self.environment.fs;
-        pending.retain(|one| {
-            let synced = match (&one.staged, &targets[one.target]) {
+        pending.retain_mut(|one| {
+            let synced = match (&mut one.staged, &targets[one.target]) {
                 (Staged::Maildir(staged), Target::Maildir { folder, .. }) => {
                     let synced = fs.sync_file(&staged.file).at("fsync", &staged.tmp);
                     if synced.is_err() {

@@ -117,9 +117,12 @@ impl Format {
     pub fn folder(self, name: &MailboxName) -> Result<Vec<Vec<u8>>> {
         let bad = |reason| Error::BadName { name: name.join('/'), reason };
         let levels: Vec<Vec<u8>> = name.levels().iter().map(|level| mutf7::encode(level)).collect();
-        let forbidden: &[u8] = if self == Self::Maildir { b"./" } else { b"/" };
-        if levels.iter().any(|level| level.iter().any(|b| forbidden.contains(b))) {
-            return Err(bad("Name must not have '/' or, in a Maildir, '.' characters"));
+        let has = |forbidden: u8| levels.iter().any(|level| level.contains(&forbidden));
+        if has(b'/') {
+            return Err(bad("Name must not have '/' characters"));
+        }
+        if self == Self::Maildir && has(b'.') {
+            return Err(bad("Name must not have '.' characters"));
         }
         match self {
             Self::Maildir if name.is_inbox() => Ok(Vec::new()),

@@ -514,3 +514,17 @@ pub(crate) fn write_id(out: &mut Vec<u8>, fields: &[(String, String)]) {
     }
     out.extend_from_slice(b")\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_as_configured() {
+        let with = |announced: &str| Settings { announced: announced.into(), ..Settings::default() };
+        let built = response::capability(false);
+        assert_eq!(with("").capability(), built);
+        assert_eq!(with("+XONE XTWO").capability(), format!("{built} XONE XTWO"));
+        assert_eq!(with("IMAP4rev1 XONE").capability(), "IMAP4rev1 XONE");
+    }
+}

@@ -3,7 +3,7 @@
 //! Every message is written, or linked, under a name that means nothing, made durable, given its place, and its place
 //! made durable; only then does it get a UID that anybody hears of.
 
-use std::io;
+use std::{io, mem};
 
 use super::{Folder, Mailbox, change::Touched};
 use crate::{
@@ -40,8 +40,8 @@ pub struct Staged<F: Fs> {
 pub(super) enum Written<F: Fs> {
     Maildir(maildir::folder::Staged<F>),
     Sdbox(sdbox::folder::Staged<F>),
-    /// A link to a message of another mailbox, in the place of a written file.
-    Link {
+    /// Content that is durable: a link to a message of another mailbox, or a file that was synced and closed.
+    Durable {
         tmp: Vec<u8>,
         base: Vec<u8>,
         sizes: Sizes,
@@ -54,7 +54,7 @@ impl<F: Fs> Written<F> {
         match self {
             Self::Maildir(staged) => &staged.tmp,
             Self::Sdbox(staged) => &staged.tmp,
-            Self::Link { tmp, .. } => tmp,
+            Self::Durable { tmp, .. } => tmp,
         }
     }
 
@@ -62,7 +62,7 @@ impl<F: Fs> Written<F> {
         match self {
             Self::Maildir(staged) => Some(&staged.file),
             Self::Sdbox(staged) => Some(&staged.file),
-            Self::Link { .. } => None,
+            Self::Durable { .. } => None,
         }
     }
 
@@ -70,7 +70,7 @@ impl<F: Fs> Written<F> {
         match self {
             Self::Maildir(staged) => staged.sizes,
             Self::Sdbox(staged) => staged.sizes,
-            Self::Link { sizes, .. } => *sizes,
+            Self::Durable { sizes, .. } => *sizes,
         }
     }
 }
@@ -94,8 +94,8 @@ pub struct Copied {
 impl<F: Fs> Mailbox<F> {
     /// Adds one message and returns UIDVALIDITY and UID (RFC 4315 `APPENDUID`). Durable when it returns.
     pub fn append(&mut self, addition: &Addition<'_>) -> Result<(u32, u32)> {
-        let staged = self.stage(addition)?;
-        self.sync_staged(&staged)?;
+        let mut staged = self.stage(addition)?;
+        self.sync_staged(&mut staged)?;
         let uids = self.place(vec![staged])?;
         Ok((self.state.uid_validity, uids[0]))
     }
@@ -131,13 +131,20 @@ impl<F: Fs> Mailbox<F> {
         Ok(Staged { written, flags, keywords, date })
     }
 
-    /// Makes the content of a staged message durable; on failure it is removed.
-    pub fn sync_staged(&self, staged: &Staged<F>) -> Result<()> {
-        let (fs, Some(file)) = (&*self.environment.fs, staged.written.file()) else { return Ok(()) };
-        if !self.syncs() {
-            return Ok(());
+    /// Makes the content of a staged message durable and closes its file; on failure it is removed.
+    pub fn sync_staged(&self, staged: &mut Staged<F>) -> Result<()> {
+        let fs = &*self.environment.fs;
+        if let Some(file) = staged.written.file().filter(|_| self.syncs()) {
+            fs.sync_file(file).at("fsync", staged.written.tmp()).inspect_err(|_| self.discard(staged))?;
         }
-        fs.sync_file(file).at("fsync", staged.written.tmp()).inspect_err(|_| self.discard(staged))
+        let date = staged.date;
+        let (tmp, base, sizes, received) = match &mut staged.written {
+            Written::Maildir(written) => (&mut written.tmp, mem::take(&mut written.base), written.sizes, date),
+            Written::Sdbox(written) => (&mut written.tmp, Vec::new(), written.sizes, Some(written.received)),
+            Written::Durable { .. } => return Ok(()),
+        };
+        staged.written = Written::Durable { tmp: mem::take(tmp), base, sizes, received: received.unwrap_or_default() };
+        Ok(())
     }
 
     /// Removes a staged message.
@@ -183,6 +190,7 @@ impl<F: Fs> Mailbox<F> {
         if self.list.as_ref().is_some_and(|read| read.inode == 0) {
             // No list yet: what is there gets its UIDs first.
             self.scan_whole_maildir()?;
+            reset.clear();
             self.load_list(&mut reset)?;
         }
         let started = fs.now();
@@ -192,7 +200,7 @@ impl<F: Fs> Mailbox<F> {
         let moved = staged.iter().zip(letters).try_for_each(|(message, letters)| {
             let base = match &message.written {
                 Written::Maildir(staged) => &staged.base,
-                Written::Link { base, .. } => base,
+                Written::Durable { base, .. } => base,
                 Written::Sdbox(_) => unreachable!("staged in a Maildir"),
             };
             let in_new = message.flags.is_empty() && letters == 0;
@@ -313,7 +321,7 @@ impl<F: Fs> Mailbox<F> {
             let sizes = staged.written.sizes();
             let date = match &staged.written {
                 Written::Sdbox(written) => Some(written.received),
-                Written::Link { received, .. } => Some(*received),
+                Written::Durable { received, .. } => Some(*received),
                 Written::Maildir(_) => staged.date,
             };
             let keywords = self.keyword_places(&staged.keywords)?;
@@ -385,8 +393,8 @@ impl<F: Fs> Mailbox<F> {
         if staged.is_empty() {
             return Ok(Copied { uid_validity: to.state.uid_validity, uids: Vec::new() });
         }
-        for message in &staged {
-            if let Err(error) = to.sync_staged(message) {
+        for at in 0..staged.len() {
+            if let Err(error) = to.sync_staged(&mut staged[at]) {
                 staged.iter().for_each(|message| to.discard(message));
                 return Err(error);
             }
@@ -427,7 +435,7 @@ impl<F: Fs> Mailbox<F> {
         match fs.link(dir, &name, to.staging(), &tmp) {
             Ok(()) => {
                 let base = name::with_sizes(&unique, sizes);
-                let written = Written::Link { tmp, base, sizes, received: facts.date };
+                let written = Written::Durable { tmp, base, sizes, received: facts.date };
                 Ok(Staged { written, flags, keywords, date: Some(facts.date) })
             }
             // Another file system, too many links, no links at all; or the file was renamed meanwhile.

@@ -106,8 +106,8 @@ mod tests {
                 let mut incoming = mailbox.begin(Flags::SEEN, Vec::new(), Some(1_700_000_000)).unwrap();
                 mailbox.take(&mut incoming, &b"a: b\r\n\r\nx\r\ry\n"[..cut]).unwrap();
                 mailbox.take(&mut incoming, &b"a: b\r\n\r\nx\r\ry\n"[cut..]).unwrap();
-                let staged = mailbox.end(incoming).unwrap();
-                mailbox.sync_staged(&staged).unwrap();
+                let mut staged = mailbox.end(incoming).unwrap();
+                mailbox.sync_staged(&mut staged).unwrap();
                 let uid = mailbox.place(vec![staged]).unwrap()[0];
                 let content = mailbox.content(uid).unwrap();
                 assert_eq!(content.read(&fs, 0, 100).unwrap(), b"a: b\n\nx\r\ry\n", "{format:?} {cut}");

@@ -25,6 +25,9 @@ const MAX_HEAD: u64 = 1024;
 /// The metadata is no longer.
 const MAX_METADATA: u64 = 64 * 1024;
 
+/// Most metadata is shorter than this.
+const MOST_METADATA: u64 = 512;
+
 /// Where the message is in the file, and what the metadata says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
@@ -66,7 +69,10 @@ pub(crate) fn parse<F: Fs>(fs: &F, file: &F::File) -> io::Result<Layout> {
     let (offset, length) = parse_head(&head).ok_or_else(broken)?;
     let mut layout = Layout { offset, length, received: None, virtual_size: None };
     let end = offset.checked_add(length).ok_or_else(broken)?;
-    let metadata = read_range(fs, file, end, MAX_METADATA)?;
+    let mut metadata = read_range(fs, file, end, MOST_METADATA)?;
+    if metadata.len() as u64 == MOST_METADATA {
+        metadata = read_range(fs, file, end, MAX_METADATA)?;
+    }
     let metadata = metadata.strip_prefix(MAGIC_POST).ok_or_else(broken)?;
     for line in metadata.split(|b| *b == b'\n').take_while(|line| !line.is_empty()) {
         let value = std::str::from_utf8(&line[1..]).ok().and_then(|value| u64::from_str_radix(value, 16).ok());
