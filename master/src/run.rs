@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,12 @@ pub fn run(options: &Options) -> ExitCode {
             }
         }
     }
+    // Where a failed start is explained. A daemon's own standard descriptors lead nowhere from now on, before any worker
+    // could inherit them: whoever reads our output must not wait for the workers' ends.
+    let complaints = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    if options.mode == Mode::Daemon {
+        quiet();
+    }
     let mut tell = |code: u8| {
         if let Some(mut pipe) = ready.take() {
             // The parent reads one byte, its exit status; if it has gone, nobody waits for it.
@@ -81,16 +88,15 @@ pub fn run(options: &Options) -> ExitCode {
     };
     match Master::start(options) {
         Ok(mut master) => {
-            if options.mode == Mode::Daemon {
-                quiet();
-            }
+            drop(complaints);
             tell(0);
             master.turns();
             ExitCode::SUCCESS
         }
         Err((code, errors)) => {
-            for error in errors {
-                eprintln!("{error}");
+            if let Ok(mut complaints) = complaints {
+                // Nobody is left to be told that nobody can be told.
+                let _ = writeln!(complaints, "{}", errors.join("\n"));
             }
             tell(code);
             ExitCode::from(code)
