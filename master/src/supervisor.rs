@@ -321,9 +321,12 @@ impl Supervisor {
         }
     }
 
-    /// `table` with the running services of halves whose configuration is `bad` in place of their new ones.
+    /// `table` with the running services of halves whose configuration is `bad` in place of their new ones, and then with
+    /// those that serve both halves as they run: the new ones would know one half alone (its keys, its log files).
     pub fn keep(&self, mut table: Table, bad: &[(Half, bool)]) -> Table {
-        for &(half, _) in bad.iter().filter(|(_, bad)| *bad) {
+        let bad: Vec<Half> = bad.iter().filter(|(_, bad)| *bad).map(|(half, _)| *half).collect();
+        let common = (!bad.is_empty()).then_some(Half::Common);
+        for half in bad.into_iter().chain(common) {
             table.services.retain(|spec| spec.half != half);
             let running =
                 self.services.values().filter(|s| s.spec.half == half && s.acting.is_none() && !s.spec.key.is_empty());
