@@ -226,7 +226,7 @@ impl<S: Service> Worker<S> {
         if self.cx.children.ending() {
             at_most(ENDING);
         }
-        if let Some(idle) = self.limits.idle.filter(|_| self.quiet()) {
+        if let Some(idle) = self.limits.idle.filter(|_| self.quiet() && self.cx.peers.clients() == 0) {
             at_most((self.idle_since + idle).saturating_duration_since(now));
         }
         wait
