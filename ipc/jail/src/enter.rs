@@ -124,10 +124,12 @@ pub fn narrow(grants: &[Grant], calls: Calls) -> Result<(), JailError> {
 
 fn limits(jail: &Jail) -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    // Without root a hard limit that is lower already stays: ask for no more than may be had.
+    // Raising a hard limit needs a capability that even root may lack (in a container); what there is must do then.
     let (_, hard) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE)?;
-    let files = if Uid::effective().is_root() { jail.max_files } else { jail.max_files.min(hard) };
-    setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
+    if setrlimit(Resource::RLIMIT_NOFILE, jail.max_files, jail.max_files).is_err() {
+        let files = jail.max_files.min(hard);
+        setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
+    }
     if let Some(bytes) = jail.max_memory {
         setrlimit(Resource::RLIMIT_AS, bytes, bytes)?;
     }

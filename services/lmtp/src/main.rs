@@ -394,16 +394,16 @@ impl Lmtp {
         let quoted = address.quoted();
         let (name, detail) = self.user_of(&address);
         let answer = match user {
-            Ok(Some(_)) if !self.deliverers.contains_key(&template) => temporary(&quoted),
+            Ok(Some(_)) if !self.deliverers.contains_key(&template) => temporary(),
             Ok(Some(_)) => {
                 let Some(client) = self.clients.get_mut(&conn) else { return };
                 client.recipients.push(Recipient { address: quoted, user: name, detail, template });
                 Answer::Accept
             }
-            Ok(None) => Answer::Reply(Reply::new(550, &format!("5.1.1 <{quoted}> User doesn't exist: {name}"))),
+            Ok(None) => Answer::Reply(Reply::new(550, &format!("5.1.1 User doesn't exist: {name}"))),
             Err(error) => {
                 slog::error!(own_log(cx), "{error}");
-                temporary(&quoted)
+                temporary()
             }
         };
         if let Some(client) = self.clients.get_mut(&conn) {
@@ -550,9 +550,8 @@ fn temporary_reply() -> Reply {
     Reply::new(451, "4.3.0 Temporary internal error")
 }
 
-/// At RCPT, where the address has to be named.
-fn temporary(address: &str) -> Answer {
-    Answer::Reply(Reply::new(451, &format!("4.3.0 <{address}> Temporary internal error")))
+fn temporary() -> Answer {
+    Answer::Reply(temporary_reply())
 }
 
 impl Client {

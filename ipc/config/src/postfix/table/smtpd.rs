@@ -27,7 +27,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     list("smtpd_noop_commands", "", built(""), "Commands that the server answers as NOOP."),
     list("smtpd_forbidden_commands", "CONNECT GET POST regexp:{{/^[^A-Z]/ Bogus}}", built(""),
         "Commands that end the session with 221."),
-    choice("smtpd_forbid_bare_newline", "no", &["no", "yes", "normalize", "reject", "note"], built(""),
+    choice("smtpd_forbid_bare_newline", "normalize", &["no", "yes", "normalize", "reject", "note"], built(""),
         "What to do with lines that end in a bare LF."),
     networks("smtpd_forbid_bare_newline_exclusions", "$mynetworks", built(""),
         "Clients to which smtpd_forbid_bare_newline does not apply."),
