@@ -59,8 +59,6 @@ const SMTPD: &[&str] = &[
     "smtpd_relay_restrictions",
     "smtpd_recipient_restrictions",
     "smtpd_data_restrictions",
-    "smtpd_end_of_data_restrictions",
-    "smtpd_etrn_restrictions",
     "smtpd_reject_unlisted_recipient",
     "smtpd_reject_unlisted_sender",
     "smtpd_reject_footer",
