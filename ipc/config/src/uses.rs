@@ -115,27 +115,17 @@ const SMTPD: &[&str] = &[
 
 const CLEANUP: &[&str] = &[
     "myhostname",
-    "mydomain",
-    "myorigin",
     "always_add_missing_headers",
     "enable_long_queue_ids",
     "header_size_limit",
-    "header_address_token_limit",
     "hopcount_limit",
-    "local_header_rewrite_clients",
-    "remote_header_rewrite_domain",
     "message_size_limit",
     "queue_minfree",
     "message_drop_headers",
     "undisclosed_recipients_header",
-    "virtual_alias_maps",
-    "virtual_alias_expansion_limit",
-    "virtual_alias_recursion_limit",
-    "virtual_alias_address_length_limit",
+    "detect_8bit_encoding_header",
     "duplicate_filter_limit",
     "enable_original_recipient",
-    "append_at_myorigin",
-    "append_dot_mydomain",
 ];
 
 const QMGR: &[&str] = &[
