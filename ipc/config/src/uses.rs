@@ -96,7 +96,6 @@ const SMTPD: &[&str] = &[
     "relay_domains",
     "recipient_delimiter",
     "message_size_limit",
-    "queue_minfree",
     "line_length_limit",
     "smtputf8_enable",
     "compatibility_level",
@@ -129,33 +128,29 @@ const CLEANUP: &[&str] = &[
 ];
 
 const QMGR: &[&str] = &[
-    "myhostname",
-    "myorigin",
     "minimal_backoff_time",
     "maximal_backoff_time",
     "maximal_queue_lifetime",
     "bounce_queue_lifetime",
     "queue_run_delay",
+    "delay_warning_time",
     "default_destination_concurrency_limit",
     "default_destination_recipient_limit",
     "default_destination_concurrency_positive_feedback",
     "default_destination_concurrency_negative_feedback",
     "default_destination_concurrency_failed_cohort_limit",
     "default_destination_rate_delay",
+    "default_transport_rate_delay",
     "transport_retry_time",
     "default_delivery_slot_cost",
     "default_delivery_slot_loan",
     "default_delivery_slot_discount",
     "default_minimum_delivery_slots",
-    "default_recipient_limit",
-    "default_extra_recipient_limit",
     "initial_destination_concurrency",
     "qmgr_message_active_limit",
     "qmgr_message_recipient_limit",
-    "default_transport",
     "defer_transports",
     "soft_bounce",
-    "enable_long_queue_ids",
 ];
 
 const BOUNCE: &[&str] = &[
