@@ -121,6 +121,8 @@ const CLEANUP: &[&str] = &[
     "message_size_limit",
     "queue_minfree",
     "message_drop_headers",
+    "message_strip_characters",
+    "cleanup_replace_stray_cr_lf",
     "undisclosed_recipients_header",
     "detect_8bit_encoding_header",
     "duplicate_filter_limit",

@@ -80,10 +80,18 @@ impl Incoming {
     }
 
     /// The next piece of the content. Returns whether the message is within the limit.
-    pub fn body(&mut self, bytes: &[u8]) -> bool {
+    pub fn body(&mut self, mut bytes: Vec<u8>) -> bool {
+        let settings = &self.settings;
+        if !settings.message_strip_characters.is_empty() {
+            bytes.retain(|byte| *byte == b'\n' || !settings.message_strip_characters.contains(byte));
+        }
+        if settings.cleanup_replace_stray_cr_lf {
+            // Lines end in LF here: to a server that takes a CR for a line end, one could begin the end of the message.
+            bytes.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b' ');
+        }
         let before = self.content.len();
         if let Some(filter) = &mut self.filter {
-            filter.push(bytes, &mut self.content);
+            filter.push(&bytes, &mut self.content);
         }
         self.grown(before)
     }
@@ -176,7 +184,7 @@ mod tests {
     #[test]
     fn the_log_names_the_message() {
         let mut message = incoming(Settings::default());
-        assert!(message.body(b"Message-Id: <a@b>\n\nx\n"));
+        assert!(message.body(b"Message-Id: <a@b>\n\nx\n".to_vec()));
         let ended = message.end();
         assert_eq!(ended.lines, [("0000111170: message-id=<a@b>".into(), false)]);
         assert_eq!((message.envelope.message_id.as_deref(), message.envelope.size), (Some("<a@b>"), 21));
@@ -199,13 +207,13 @@ mod tests {
     fn loops_and_giants_are_refused() {
         let settings = || Settings { hopcount_limit: 3, message_size_limit: 40, ..Settings::default() };
         let mut message = incoming(settings());
-        assert!(message.body(b"Received: a\nReceived: b\nReceived: c\n"));
+        assert!(message.body(b"Received: a\nReceived: b\nReceived: c\n".to_vec()));
         let ended = message.end();
         assert_eq!(ended.refused, Some(TOO_MANY_HOPS));
         assert_eq!(ended.lines[1], ("0000111170: message rejected: hopcount exceeded".into(), true));
         let mut message = incoming(settings());
-        assert!(message.body(&[b'x'; 39]), "it is not known yet what the line is");
-        message.body(b"\n");
+        assert!(message.body(vec![b'x'; 39]), "it is not known yet what the line is");
+        message.body(b"\n".to_vec());
         assert_eq!(message.end().refused, Some(TOO_BIG), "with the empty line it has 41");
     }
 

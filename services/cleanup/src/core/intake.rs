@@ -43,11 +43,11 @@ impl Core {
             }
             ToCleanup::Body { id, bytes } => {
                 let Some((token, message)) = self.open((peer, id)) else { return Ok(()) };
-                if !message.body(&bytes) {
+                message.owed += bytes.len() as u64;
+                if !message.body(bytes) {
                     self.refuse(token, crate::message::TOO_BIG);
                     return Ok(());
                 }
-                message.owed += bytes.len() as u64;
                 self.write(token);
                 self.give_credit(token);
             }

@@ -136,6 +136,22 @@ fn detect_8bit_encoding_header() {
 }
 
 #[test]
+fn cleanup_replace_stray_cr_lf() {
+    let message = "Subject: a\rb\n\n.\r\r\nx\ry\n";
+    assert_eq!(content("", message), "Subject: a b\n\n.  \nx y\n");
+    assert_eq!(content("cleanup_replace_stray_cr_lf = no", message), message);
+}
+
+#[test]
+fn message_strip_characters() {
+    let message = "Subject: a\0b\n\n\\c\u{7}d\n";
+    assert_eq!(content("", message), message);
+    assert_eq!(content("message_strip_characters = \\0", message), "Subject: ab\n\n\\c\u{7}d\n");
+    assert_eq!(content("message_strip_characters = \\007\\\\\\n", message), "Subject: a\0b\n\ncd\n");
+    assert_eq!(unescape(r"\a\b\f\n\r\t\v\\\x\1011\8\"), *b"\x07\x08\x0c\n\r\t\x0b\\xA18\\");
+}
+
+#[test]
 fn duplicate_filter_limit() {
     let twice = ["b@example.net", "c@example.net", "c@example.net"];
     let count = |main_cf| recipients(main_cf, &twice).len();
