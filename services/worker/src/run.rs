@@ -447,9 +447,26 @@ impl<S: Service> Worker<S> {
             // Signatures are asked for in the middle of a handshake, not by the loop.
             return self.cx.keys_are_there(fd);
         }
+        if let Peer::Hub(hub) = peer {
+            self.bury(hub);
+        }
         match self.cx.adopt_channel(fd, peer.clone()) {
             Ok(id) => self.service.peer_up(&mut self.cx, id, &peer),
             Err(error) => slog::error!(self.cx.logger, "channel: {error}"),
+        }
+    }
+
+    /// The end of a hub is told before its successor: what it has said last is heard, and then it is gone. Without that, what
+    /// was asked of the one would be answered by the other, or the end of the one taken for that of the other.
+    fn bury(&mut self, hub: Hub) {
+        while let Some(id) = self.cx.peers.any(hub) {
+            while let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) {
+                let filled = link.channel.fill();
+                if !self.take_frames(id) || !matches!(filled, Ok(Filled::Full)) {
+                    break;
+                }
+            }
+            self.pending(Pending::PeerLost(id));
         }
     }
 
