@@ -180,6 +180,8 @@ pub struct Peer {
     pub newlines: Newlines,
     /// `smtpd_discard_ehlo_keywords` or the entry of `smtpd_discard_ehlo_keyword_address_maps`.
     pub discard: Keywords,
+    /// AUTH is announced, where there is any. A client that uses it unannounced is served.
+    pub announces_auth: bool,
     /// LMTP: the client is in `login_trusted_networks` and may use XCLIENT.
     pub trusted: bool,
 }
@@ -188,7 +190,14 @@ impl Peer {
     /// A client in clear, with all extensions and without trust.
     pub fn new(name: impl Into<String>) -> Self {
         let discard = Keywords::default();
-        Self { name: name.into(), tls: false, newlines: Newlines::Normalize, discard, trusted: false }
+        Self {
+            name: name.into(),
+            tls: false,
+            newlines: Newlines::Normalize,
+            discard,
+            announces_auth: true,
+            trusted: false,
+        }
     }
 }
 

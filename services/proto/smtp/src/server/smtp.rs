@@ -139,8 +139,9 @@ impl Session {
         announce("ETRN", true, "");
         announce("STARTTLS", config.tls != TlsLevel::None && !self.tls, "");
         let mechanisms = self.mechanisms(config).join(" ");
-        announce("AUTH", !mechanisms.is_empty(), &format!(" {mechanisms}"));
-        announce("AUTH", !mechanisms.is_empty() && config.broken_auth_clients, &format!("={mechanisms}"));
+        let auth = !mechanisms.is_empty() && self.peer.announces_auth;
+        announce("AUTH", auth, &format!(" {mechanisms}"));
+        announce("AUTH", auth && config.broken_auth_clients, &format!("={mechanisms}"));
         for keyword in ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN"] {
             announce(keyword, true, "");
         }
