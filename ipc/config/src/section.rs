@@ -12,6 +12,7 @@ use crate::dovecot::sections::{Database, Namespace, Passdb};
 use crate::postfix::main_cf::MainCf;
 use crate::postfix::match_list::{MatchList, NetworkList};
 use crate::postfix::restrictions::{self, Rule};
+use crate::postfix::smtpd;
 use crate::postfix::table::{self, Kind};
 use crate::uses;
 use ipc_messages::tls::Offer;
@@ -138,7 +139,8 @@ impl Section {
             };
             section.transport.insert(name, value);
         }
-        if section.transport.get("smtpd_restriction_classes").is_some() {
+        if program == "smtpd" {
+            smtpd::check(&mut main.settings(found));
             section.classes = restrictions::classes(&mut main.settings(found));
         }
         section

@@ -130,6 +130,10 @@ const SMTPD: &[&str] = &[
     "smtpd_starttls_timeout",
     "smtpd_sasl_mechanism_filter",
     "smtpd_sasl_exceptions_networks",
+    "smtpd_client_port_logging",
+    "local_header_rewrite_clients",
+    "smtpd_forbid_unauth_pipelining",
+    "strict_smtputf8",
 ];
 
 const CLEANUP: &[&str] = &[

@@ -13,7 +13,7 @@ use worker::{ConnId, Cx, Hub, PeerId, Remote, Secured};
 
 use crate::Smtpd;
 use crate::client::Client;
-use crate::session::log_tls;
+use crate::session::tls_line;
 
 /// How long a client waits for a hub that is not there.
 const HUB_WAIT: Duration = Duration::from_secs(2);
@@ -251,7 +251,9 @@ impl Smtpd {
         }
         slog::info!(cx.log(), "connect from {}", client.label());
         if let Some(how) = &client.secured {
-            log_tls(&self.config, cx, &client.label(), how);
+            if let Some(line) = tls_line(&self.config, client.label(), how) {
+                slog::info!(cx.log(), "{line}");
+            }
             self.count_tls(cx, conn, &mut client);
         }
         self.clients.insert(conn, client);

@@ -279,6 +279,7 @@ fn facts<'a>(client: &'a Client, question: &'a Question, answers: &'a Answers) -
     let accepted = mail.map_or(0, |mail| mail.recipients);
     let mut facts = Facts {
         client: client.address(),
+        label: client.label(),
         name: &client.name,
         user: client.session.user(),
         helo: client.session.helo_name(),

@@ -31,6 +31,7 @@ pub struct Client {
     pub remote: Option<(SocketAddr, SocketAddr)>,
     /// What DNS says of the address.
     pub name: ClientName,
+    label: String,
     /// Open connections from its address and their rate when it came, if it is counted.
     pub counts: Option<(u32, u32)>,
     /// What TLS agreed on, when it is on.
@@ -110,9 +111,13 @@ impl Client {
             Remote::Unix { .. } => None,
         };
         let address = remote.map(|(peer, _)| peer.ip());
+        let mut label = label(name.verified(), address);
+        if let Some((peer, _)) = remote.filter(|_| config.log_ports) {
+            label.push_str(&format!(":{}", peer.port()));
+        }
         let listed = |list: &NetworkList| address.is_none_or(|address| list.contains(address));
         let peer = Peer {
-            name: label(name.verified(), address),
+            name: label.clone(),
             tls: secured.is_some(),
             newlines: if listed(&config.newline_exclusions) { Newlines::Accept } else { config.newlines },
             discard: config.discard,
@@ -123,6 +128,7 @@ impl Client {
             session: Session::new(session, peer),
             remote,
             name,
+            label,
             deferred: [const { None }; 3],
             counts: None,
             secured,
@@ -143,9 +149,9 @@ impl Client {
         Some(self.name.verified()).filter(|name| *name != "unknown")
     }
 
-    /// `name[address]`, as log lines have it.
-    pub fn label(&self) -> String {
-        label(self.name.verified(), self.address())
+    /// `name[address]`, or `name[address]:port`, as log lines have it.
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// A new transaction.
@@ -163,7 +169,7 @@ impl Client {
             username: user.to_string(),
             sender: mail.parameters.auth.clone(),
         });
-        let trusted = self.address().is_none_or(|address| config.policy.networks.contains(address)) || sasl.is_some();
+        let trusted = self.rewrites_headers(config);
         Some(Envelope {
             queue_id,
             arrival,
@@ -194,6 +200,18 @@ impl Client {
             message_id: None,
             rewrite: if trusted { RewriteContext::Local } else { RewriteContext::Remote },
             filter: None,
+        })
+    }
+
+    /// Whether the client's headers are completed as our own (`local_header_rewrite_clients`).
+    pub fn rewrites_headers(&self, config: &Config) -> bool {
+        let Some((peer, local)) = self.remote.map(|(peer, local)| (peer.ip(), local.ip())) else { return true };
+        config.rewrite_clients.iter().any(|word| match word.as_str() {
+            // The system gives a connection to one of its own addresses that same address at both ends.
+            "permit_inet_interfaces" => peer == local || peer.is_loopback(),
+            "permit_mynetworks" => config.policy.networks.contains(peer),
+            "permit_sasl_authenticated" => self.session.user().is_some(),
+            _ => false,
         })
     }
 
@@ -255,7 +273,7 @@ impl Client {
 }
 
 /// `name[address]`.
-pub fn label(name: &str, address: Option<IpAddr>) -> String {
+fn label(name: &str, address: Option<IpAddr>) -> String {
     format!("{name}[{}]", address.map_or_else(|| "unknown".into(), |address| address.to_string()))
 }
 

@@ -26,6 +26,8 @@ pub struct Config {
     pub tls_timeout: Duration,
     /// `smtpd_peername_lookup`
     pub look_up_names: bool,
+    /// `smtpd_client_port_logging`
+    pub log_ports: bool,
     /// `smtpd_client_*_limit`
     pub limits: Limits,
     /// `smtpd_delay_reject`
@@ -56,6 +58,8 @@ pub struct Config {
     pub tls_log: bool,
     /// `smtpd_tls_received_header`
     pub tls_header: bool,
+    /// `local_header_rewrite_clients`
+    pub rewrite_clients: Vec<String>,
     /// `smtpd_sasl_authenticated_header`
     pub sasl_header: bool,
     session: Smtp,
@@ -94,6 +98,7 @@ impl Config {
             timeout: values.time("smtpd_timeout"),
             tls_timeout: values.time("smtpd_starttls_timeout"),
             look_up_names: values.boolean("smtpd_peername_lookup"),
+            log_ports: values.boolean("smtpd_client_port_logging"),
             limits: Limits::new(section),
             delay_reject: values.boolean("smtpd_delay_reject"),
             relay_first: values.boolean("smtpd_relay_before_recipient_restrictions"),
@@ -123,6 +128,7 @@ impl Config {
             tls_auth_only: values.boolean("smtpd_tls_auth_only") || level == TlsLevel::Encrypt,
             tls_log: values.number("smtpd_tls_loglevel") > 0,
             tls_header: values.boolean("smtpd_tls_received_header"),
+            rewrite_clients: words("local_header_rewrite_clients"),
             sasl_header: values.boolean("smtpd_sasl_authenticated_header"),
             session: Smtp {
                 banner: values.text("smtpd_banner").into(),
@@ -139,9 +145,12 @@ impl Config {
                 disable_vrfy: values.boolean("disable_vrfy_command"),
                 strict_envelopes: values.boolean("strict_rfc821_envelopes"),
                 smtputf8: values.boolean("smtputf8_enable"),
+                strict_smtputf8: values.boolean("strict_smtputf8"),
                 tls: level,
                 broken_auth_clients: values.boolean("broken_sasl_auth_clients"),
                 bare_newline_code: code("smtpd_forbid_bare_newline_reject_code"),
+                note_bare_newline: values.text("smtpd_forbid_bare_newline") == "note",
+                forbid_unauth_pipelining: values.boolean("smtpd_forbid_unauth_pipelining"),
                 forbidden_commands: matcher(Words::new(section, "smtpd_forbidden_commands")),
                 noop_commands: matcher(Words::new(section, "smtpd_noop_commands")),
                 soft_bounce: values.boolean("soft_bounce"),
@@ -181,6 +190,7 @@ fn policy(section: &Section) -> Policy {
         origin: text("myorigin"),
         parents: parents.contains(&"smtpd_access_maps"),
         show_table: values.boolean("show_user_unknown_table_name"),
+        allow_routing: values.boolean("allow_untrusted_routing"),
         defer_unknown_address: values.text("unknown_address_tempfail_action") == "defer",
         defer_unknown_helo: values.text("unknown_helo_hostname_tempfail_action") == "defer",
         codes: Codes {

@@ -15,6 +15,13 @@ pub(crate) fn session_config(config: &Config, sasl: &Sasl) -> Arc<SessionConfig>
     Arc::new(config.session(&sasl.mechanisms))
 }
 
+/// What the authentication server is told of a client.
+pub(crate) fn who<'a>(config: &'a Config, client: &Client) -> Option<Who<'a>> {
+    let (remote, local) = (client.remote.map(|(remote, _)| remote), client.remote.map(|(_, local)| local));
+    let service = &config.sasl.as_ref()?.service;
+    Some(Who { service, tls: client.secured.is_some(), remote, local })
+}
+
 fn unavailable() -> Answer {
     Answer::AuthUnavailable { reason: "Connection lost to authentication server".into(), user: None }
 }
@@ -29,9 +36,7 @@ impl Smtpd {
         mechanism: String,
         initial: Option<&[u8]>,
     ) {
-        let Some(settings) = &self.config.sasl else { return client.session.answer(unavailable()) };
-        let (remote, local) = (client.remote.map(|(remote, _)| remote), client.remote.map(|(_, local)| local));
-        let who = Who { service: &settings.service, tls: client.secured.is_some(), remote, local };
+        let Some(who) = who(&self.config, client) else { return client.session.answer(unavailable()) };
         let started = self.sasl.start(conn, &mechanism, initial, &who);
         client.mechanism = mechanism;
         pass_on(cx, client, started);

@@ -125,13 +125,16 @@ impl Smtpd {
         if let Some(address) = client.address().filter(|_| client.counts.is_some()) {
             self.uncount(cx, address);
         }
-        slog::info!(cx.log(), "disconnect from {} {}", client.label(), client.session.statistics());
+        let session = &client.session;
+        slog::info!(cx.log(), "disconnect from {} {}{}", client.label(), session.statistics(), session.notes());
     }
 
     /// TLS is up, after STARTTLS.
     pub(crate) fn secured_session(&mut self, cx: &mut Cx<()>, conn: ConnId, how: Secured) {
         let Some(mut client) = self.clients.remove(&conn) else { return };
-        log_tls(&self.config, cx, &client.label(), &how);
+        if let Some(line) = tls_line(&self.config, client.label(), &how) {
+            log(cx, Level::Info, &line);
+        }
         cx.deadline(conn, Some(self.config.timeout));
         client.secured = Some(how);
         client.session.tls_started();
@@ -170,15 +173,9 @@ pub(crate) fn log(cx: &Cx<()>, level: Level, line: &str) {
 }
 
 /// Postfix's line about a handshake, where `smtpd_tls_loglevel` wants it.
-pub(crate) fn log_tls(config: &Config, cx: &Cx<()>, label: &str, how: &Secured) {
-    if config.tls_log {
-        slog::info!(
-            cx.log(),
-            "Anonymous TLS connection established from {label}: {} with cipher {} ({}/{} bits)",
-            how.protocol,
-            how.cipher,
-            how.bits,
-            how.bits
-        );
-    }
+pub(crate) fn tls_line(config: &Config, label: &str, how: &Secured) -> Option<String> {
+    let Secured { protocol, cipher, bits, .. } = how;
+    config.tls_log.then(|| {
+        format!("Anonymous TLS connection established from {label}: {protocol} with cipher {cipher} ({bits}/{bits} bits)")
+    })
 }

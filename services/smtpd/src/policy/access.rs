@@ -42,7 +42,7 @@ pub(super) fn check(
                 return Ok(lookup_failed(&address.quoted()));
             };
             // A recipient that names a further destination is never permitted by a table.
-            suspicious = route.routed && party == Party::Recipient;
+            suspicious = route.routed && party == Party::Recipient && !policy.allow_routing;
             (about, address_keys(&route.recipient, &policy.delimiter, policy.parents))
         }
     };

@@ -45,6 +45,8 @@ pub struct Policy {
     pub parents: bool,
     /// `show_user_unknown_table_name`
     pub show_table: bool,
+    /// `allow_untrusted_routing`: a recipient that names a further destination counts as ours for strangers as well.
+    pub allow_routing: bool,
     /// `unknown_address_tempfail_action = defer`
     pub defer_unknown_address: bool,
     /// `unknown_helo_hostname_tempfail_action = defer`
@@ -130,7 +132,7 @@ impl Subject {
     fn value(self, facts: &Facts<'_>) -> String {
         let quoted = |address: Option<&Address>| address.map(Address::quoted).unwrap_or_default();
         match self {
-            Subject::Client => crate::client::label(facts.name.verified(), facts.client),
+            Subject::Client => facts.label.into(),
             Subject::ReverseClient => facts.name.reverse().into(),
             Subject::Helo => facts.helo.unwrap_or_default().into(),
             Subject::Sender => quoted(facts.sender.flatten()),

@@ -105,8 +105,8 @@ fn destination(evaluation: &Evaluation<'_>, restriction: &Restriction) -> Result
     let Ok((route, _)) = evaluation.facts.answers.address(recipient)? else {
         return Ok(lookup_failed(&recipient.quoted()));
     };
-    // `user%foreign@ours` and the like would be sent on by us after all (`allow_untrusted_routing = no`).
-    let ours = route.class != Class::Default && !route.routed;
+    // `user%foreign@ours` and the like would be sent on by us after all .
+    let ours = route.class != Class::Default && (!route.routed || evaluation.policy.allow_routing);
     let text = format!("<{}>: Relay access denied", recipient.quoted());
     let code = evaluation.policy.codes.relay;
     Ok(match restriction {

@@ -64,6 +64,8 @@ pub struct Smtp {
     pub broken_auth_clients: bool,
     /// `smtpd_forbid_bare_newline_reject_code`
     pub bare_newline_code: u16,
+    /// `smtpd_forbid_bare_newline = note`: lines that end in a bare LF are noted in [`Session::notes`](super::Session::notes).
+    pub note_bare_newline: bool,
     /// `smtpd_forbid_unauth_pipelining`
     pub forbid_unauth_pipelining: bool,
     /// `smtpd_forbidden_commands`
@@ -97,6 +99,7 @@ impl Default for Smtp {
             mechanisms_under_tls: Vec::new(),
             broken_auth_clients: false,
             bare_newline_code: 550,
+            note_bare_newline: false,
             forbid_unauth_pipelining: false,
             forbidden_commands: Matcher::new(|word| {
                 ["CONNECT", "GET", "POST"].iter().any(|name| name.eq_ignore_ascii_case(word))

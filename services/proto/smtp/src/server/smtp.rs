@@ -25,6 +25,7 @@ impl Session {
             self.log(Level::Warning, warning);
         }
         self.verb = Verb::Unknown;
+        self.bare_newline_noticed |= line.bare_newline && self.peer.newlines != Newlines::Accept;
         if line.bare_newline && self.peer.newlines == Newlines::Reject {
             self.log_bare_newline();
             let text = format!("5.5.2 {} Error: bare <LF> received", self.config.hostname);
