@@ -176,6 +176,8 @@ pub(crate) fn log(cx: &Cx<()>, level: Level, line: &str) {
 pub(crate) fn tls_line(config: &Config, label: &str, how: &Secured) -> Option<String> {
     let Secured { protocol, cipher, bits, .. } = how;
     config.tls_log.then(|| {
-        format!("Anonymous TLS connection established from {label}: {protocol} with cipher {cipher} ({bits}/{bits} bits)")
+        format!(
+            "Anonymous TLS connection established from {label}: {protocol} with cipher {cipher} ({bits}/{bits} bits)"
+        )
     })
 }

@@ -201,8 +201,7 @@ fn the_size_of_a_message() {
 #[test]
 fn whose_headers_are_completed() {
     let rewrites = |main_cf: &str, peer: &str| {
-        let remote =
-            Remote::Inet { peer: peer.parse().unwrap(), local: "198.51.100.1:25".parse().unwrap() };
+        let remote = Remote::Inet { peer: peer.parse().unwrap(), local: "198.51.100.1:25".parse().unwrap() };
         let talk = Talk::from(section(main_cf), remote, ClientName::Verified("c".into()), None);
         talk.client.rewrites_headers(&talk.config)
     };
@@ -249,7 +248,9 @@ fn tls_in_the_log_and_in_received() {
     assert_eq!((line(""), line("smtpd_tls_loglevel = 1\n").as_deref()), (None, Some(established)));
     let received = |main_cf: &str| {
         let talk = Talk::full(main_cf, true);
-        talk.client.received(&talk.config).contains("\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))")
+        talk.client
+            .received(&talk.config)
+            .contains("\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))")
     };
     assert!(!received("") && received("smtpd_tls_received_header = yes\n"));
 }

@@ -34,7 +34,9 @@ pub fn section(main_cf: &str) -> Section {
 
 /// A section of a service that offers TLS and SASL.
 pub fn full_section(main_cf: &str) -> Section {
-    let mut section = section(&format!("smtpd_tls_security_level = may\nsmtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\n{main_cf}"));
+    let mut section = section(&format!(
+        "smtpd_tls_security_level = may\nsmtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\n{main_cf}"
+    ));
     section.tls = Some(Offer { keys: Vec::new(), tls12: true, tls13: true });
     section.foreign.push("sasl".into());
     section
@@ -177,6 +179,7 @@ impl Talk {
                 self.client.mail = None;
                 return Answer::Queued("QUEUEID".into());
             }
+            Question::AuthStart { initial: None, .. } => return Answer::Challenge(b"User Name".to_vec()),
             Question::AuthStart { .. } | Question::AuthContinue(_) => return Answer::Authenticated(self.user.into()),
             _ => {}
         }
