@@ -144,6 +144,7 @@ impl Config {
                 helo_required: values.boolean("smtpd_helo_required"),
                 disable_vrfy: values.boolean("disable_vrfy_command"),
                 strict_envelopes: values.boolean("strict_rfc821_envelopes"),
+                allow_min_user: values.boolean("allow_min_user"),
                 smtputf8: values.boolean("smtputf8_enable"),
                 strict_smtputf8: values.boolean("strict_smtputf8"),
                 tls: level,

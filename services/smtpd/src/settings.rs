@@ -179,6 +179,13 @@ fn strict_addresses() {
 }
 
 #[test]
+fn addresses_that_begin_with_a_minus_sign() {
+    let sender = ["EHLO c", "MAIL FROM:<-a@b.example>"];
+    assert_eq!(reply("", &sender), "501 5.1.7 Bad sender address syntax");
+    assert_eq!(reply("allow_min_user = yes", &sender), "250 2.1.0 Ok");
+}
+
+#[test]
 fn internationalized_mail() {
     let sender = ["EHLO c", "MAIL FROM:<é@example.net>"];
     assert_eq!(reply("strict_smtputf8 = no", &sender), "250 2.1.0 Ok");

@@ -50,6 +50,8 @@ pub struct Smtp {
     pub disable_vrfy: bool,
     /// `strict_rfc821_envelopes`
     pub strict_envelopes: bool,
+    /// `allow_min_user`: an address may begin with a minus sign, and be taken for an option of a command somewhere.
+    pub allow_min_user: bool,
     /// `smtputf8_enable`
     pub smtputf8: bool,
     /// `strict_smtputf8`
@@ -92,6 +94,7 @@ impl Default for Smtp {
             helo_required: false,
             disable_vrfy: false,
             strict_envelopes: false,
+            allow_min_user: false,
             smtputf8: true,
             strict_smtputf8: false,
             tls: TlsLevel::None,

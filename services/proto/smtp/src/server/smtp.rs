@@ -400,14 +400,18 @@ impl Session {
             return None;
         }
         let syntax = Syntax { strict: config.strict_envelopes, smtputf8 };
-        let found = address::parse(&path.text, syntax);
-        if found.is_err() || (self.verb == Verb::Rcpt && found == Ok(None)) {
+        let found = address::parse(&path.text, syntax).ok();
+        let found = found.filter(|found| match found {
+            Some(address) => config.allow_min_user || !address.local().starts_with('-'),
+            None => self.verb != Verb::Rcpt,
+        });
+        if found.is_none() {
             let text = printable(path.text.as_bytes());
             let (client, verb) = (&self.peer.name, self.verb.name());
             let warning = format!("Illegal address syntax from {client} in {verb} command: {text}");
             self.log(Level::Warning, warning);
         }
-        found.ok()
+        found
     }
 }
 
