@@ -76,7 +76,7 @@ impl TimeLimits {
             Step::Data => self.data_init,
             Step::Content => self.data_xfer,
             Step::Dot => self.data_done,
-            Step::Abort | Step::Probe => self.rset,
+            Step::Abort => self.rset,
             Step::Quit => self.quit,
         };
         limited(limit)

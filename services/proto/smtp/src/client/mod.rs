@@ -99,7 +99,7 @@ pub enum Action {
     Done { reusable: bool },
     /// The server is no good now: all recipients without an outcome have failed for this reason.
     Failed(Failure),
-    /// The kept connection works no more and the message was not tried: deliver it over another one.
+    /// The kept connection has ended before it answered MAIL, so nothing of the message was tried: deliver it over another.
     Stale,
     /// Close the connection; nothing follows.
     Close,
@@ -162,8 +162,6 @@ enum State {
     /// Waiting for the caller's next SASL response.
     Authenticating,
     Ready,
-    /// RSET before the next message of a kept connection.
-    Probe(Box<Transaction>),
     Transaction(Box<Transaction>),
     /// RSET after a transaction without a message.
     Abort,
@@ -216,7 +214,6 @@ impl Client {
             State::Handshake(step) => Some(*step),
             State::TlsHandshake => Some(Step::StartTls),
             State::Authenticating => Some(Step::Auth),
-            State::Probe(_) => Some(Step::Probe),
             State::Transaction(transaction) => Some(transaction.step()),
             State::Abort => Some(Step::Abort),
             State::Quit => Some(Step::Quit),
@@ -246,13 +243,8 @@ impl Client {
             self.actions.push_back(Action::Done { reusable: true });
             return;
         }
-        let transaction = Box::new(Transaction::new(envelope, self.config.lmtp, &self.capabilities));
-        if self.used {
-            self.command("RSET");
-            self.state = State::Probe(transaction);
-        } else {
-            self.state = State::Transaction(transaction);
-        }
+        let transaction = Transaction::new(envelope, self.config.lmtp, &self.capabilities, self.used);
+        self.state = State::Transaction(Box::new(transaction));
         self.used = true;
     }
 
@@ -314,7 +306,7 @@ impl Client {
 
     fn break_off(&mut self, what: &str, how: &str) {
         match (&self.state, self.step()) {
-            (State::Probe(_), _) => self.actions.push_back(Action::Stale),
+            (State::Transaction(transaction), _) if transaction.is_unproven() => self.actions.push_back(Action::Stale),
             (State::Abort, _) => self.actions.push_back(Action::Done { reusable: false }),
             (State::Quit, _) | (_, None) => {}
             (_, Some(step)) => {
@@ -358,8 +350,7 @@ impl Client {
         self.spoiled |= reply.garbage || reply.code == 421;
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Handshake(step) => self.handshake(step, reply),
-            State::Probe(transaction) if reply.is_positive() => self.state = State::Transaction(transaction),
-            State::Probe(_) => {
+            State::Transaction(transaction) if transaction.is_unproven() && reply.code == 421 => {
                 self.actions.push_back(Action::Stale);
                 self.close();
             }

@@ -47,6 +47,8 @@ pub(super) struct Transaction {
     /// Recipients that the server took and that have no outcome yet, in order.
     accepted: VecDeque<usize>,
     mail_refused: bool,
+    /// The connection was kept from an earlier message, and the server has not said a word since.
+    unproven: bool,
     content: Content,
 }
 
@@ -59,7 +61,7 @@ enum Content {
 }
 
 impl Transaction {
-    pub fn new(envelope: Envelope, lmtp: bool, capabilities: &Capabilities) -> Self {
+    pub fn new(envelope: Envelope, lmtp: bool, capabilities: &Capabilities, kept: bool) -> Self {
         let mut commands = VecDeque::with_capacity(envelope.recipients.len() + 2);
         let given = envelope.parameters;
         let parameters = MailParameters {
@@ -86,6 +88,7 @@ impl Transaction {
             recipients: envelope.recipients.len(),
             accepted: VecDeque::new(),
             mail_refused: false,
+            unproven: kept,
             content: Content::Waiting,
         }
     }
@@ -118,6 +121,11 @@ impl Transaction {
         }
     }
 
+    /// Whether the end of the connection says nothing about this message: a server may end a kept one at any time.
+    pub fn is_unproven(&self) -> bool {
+        self.unproven
+    }
+
     pub fn expects_reply(&self) -> bool {
         !self.sent.is_empty()
     }
@@ -148,6 +156,7 @@ impl Client {
     /// Takes the reply to the oldest command of the transaction.
     pub(super) fn transaction_reply(&mut self, mut transaction: Box<Transaction>, reply: Received) {
         let step = transaction.sent.pop_front().map_or(Step::Dot, |(step, _)| step);
+        transaction.unproven = false;
         match step {
             Step::Mail if reply.code / 100 != 2 => {
                 transaction.mail_refused = true;
