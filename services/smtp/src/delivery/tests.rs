@@ -315,31 +315,24 @@ fn every_address_of_a_host_is_tried() {
 
 #[test]
 fn what_cannot_be_delivered_to_is_deferred_at_once() {
-    let outside = Settings { agent: crate::settings::Agent::Smtp, ..settings() };
+    let unprotected = Settings { unprotected: Some("TLS is required"), ..settings() };
     let table = [
-        (
-            outside,
-            "example.org",
-            "delivery to other hosts by SMTP is not built yet: mail for example.org stays in the queue",
-        ),
         (
             settings(),
             "unix:private/x",
+            "4.3.5",
             "no transport parameter of main.cf names the socket private/x, so it is out of reach",
         ),
-        (
-            settings(),
-            "lmtp.example.org",
-            "bad destination lmtp.example.org: host names cannot be looked up yet; name the server by its address",
-        ),
+        (settings(), "[lmtp.example.org]:x", "4.3.5", "bad destination [lmtp.example.org]:x: unknown port x"),
+        (unprotected, "unix:private/dovecot-lmtp", "4.7.5", "TLS is required"),
     ];
-    for (settings, nexthop, text) in table {
+    for (settings, nexthop, status, text) in table {
         let mut world = World::new(settings);
         world.job(Job { nexthop: nexthop.into(), ..job(1, &["a@example.org", "b@example.org"]) });
         assert_eq!(world.outcomes.len(), 2);
         assert_eq!(world.finished, [(1, Some(text.into()))]);
         assert!(world.connects.is_empty());
-        let end = format!("relay=none, delay=0.07, delays=0.06/0.01/0/0, dsn=4.3.5, status=deferred ({text})");
+        let end = format!("relay=none, delay=0.07, delays=0.06/0.01/0/0, dsn={status}, status=deferred ({text})");
         assert_eq!(world.last_line(), end);
     }
 }

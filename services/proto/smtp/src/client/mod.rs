@@ -18,7 +18,7 @@ mod sasl;
 mod step;
 mod transaction;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, num::NonZeroUsize};
 
 use transaction::Transaction;
 
@@ -50,6 +50,12 @@ pub struct Config {
     pub discard: Vec<String>,
     /// `smtp_skip_5xx_greeting`: a 5yz greeting is temporary.
     pub skip_5xx_greeting: bool,
+    /// How SMTP begins; LMTP has LHLO alone.
+    pub hello: Hello,
+    /// `smtp_quote_rfc821_envelope`: addresses in commands are quoted where RFC 5321 wants it.
+    pub quote_envelope: bool,
+    /// `smtp_line_length_limit`: longer lines of the content are broken.
+    pub line_limit: Option<NonZeroUsize>,
 }
 
 impl Config {
@@ -64,8 +70,22 @@ impl Config {
             authenticate: false,
             discard: Vec::new(),
             skip_5xx_greeting: true,
+            hello: Hello::Ehlo,
+            quote_envelope: true,
+            line_limit: NonZeroUsize::new(998),
         }
     }
+}
+
+/// Which command follows the greeting of an SMTP server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hello {
+    /// EHLO, and HELO if that is refused.
+    Ehlo,
+    /// EHLO if the greeting has the word `ESMTP` (`smtp_always_send_ehlo = no`).
+    AsGreeted,
+    /// HELO (`smtp_never_send_ehlo`).
+    Helo,
 }
 
 /// `smtp_tls_security_level`, as far as the protocol sees it.
@@ -243,7 +263,7 @@ impl Client {
             self.actions.push_back(Action::Done { reusable: true });
             return;
         }
-        let transaction = Transaction::new(envelope, self.config.lmtp, &self.capabilities, self.used);
+        let transaction = Transaction::new(envelope, &self.config, &self.capabilities, self.used);
         self.state = State::Transaction(Box::new(transaction));
         self.used = true;
     }
@@ -366,11 +386,15 @@ impl Client {
 
     fn handshake(&mut self, step: Step, mut reply: Received) {
         match step {
-            Step::Greeting if reply.code / 100 == 2 => self.say_hello(),
+            Step::Greeting if reply.code / 100 == 2 => match self.config.hello {
+                _ if self.config.lmtp => self.say_hello(),
+                Hello::Ehlo => self.say_hello(),
+                Hello::AsGreeted if offers_esmtp(&reply.text) => self.say_hello(),
+                Hello::AsGreeted | Hello::Helo => self.say_helo(),
+            },
             Step::Ehlo if reply.code / 100 != 2 && reply.code != 421 => {
                 self.capabilities = Capabilities::default();
-                self.command(&format!("HELO {}", self.config.helo_name));
-                self.state = State::Handshake(Step::Helo);
+                self.say_helo();
             }
             Step::Ehlo | Step::Lhlo if reply.code / 100 == 2 => {
                 self.capabilities = Capabilities::parse(&reply, &self.config.discard);
@@ -408,6 +432,11 @@ impl Client {
         let (verb, step) = if self.config.lmtp { ("LHLO", Step::Lhlo) } else { ("EHLO", Step::Ehlo) };
         self.command(&format!("{verb} {}", self.config.helo_name));
         self.state = State::Handshake(step);
+    }
+
+    fn say_helo(&mut self) {
+        self.command(&format!("HELO {}", self.config.helo_name));
+        self.state = State::Handshake(Step::Helo);
     }
 
     /// TLS first, then authentication, then mail.
@@ -467,6 +496,10 @@ impl Client {
             self.state = State::Closed;
         }
     }
+}
+
+fn offers_esmtp(greeting: &str) -> bool {
+    greeting.split([' ', '\t', '-']).any(|word| word.eq_ignore_ascii_case("ESMTP"))
 }
 
 /// A refusal of the command as such, not of the mail: client and server do not understand each other.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Capabilities, Client, Outcome, State, Step};
+use super::{Action, Capabilities, Client, Config, Outcome, State, Step};
 use crate::{
     address::Address,
     body::Encoder,
@@ -61,7 +61,10 @@ enum Content {
 }
 
 impl Transaction {
-    pub fn new(envelope: Envelope, lmtp: bool, capabilities: &Capabilities, kept: bool) -> Self {
+    /// `kept` of a connection that has carried a message before.
+    pub fn new(envelope: Envelope, config: &Config, capabilities: &Capabilities, kept: bool) -> Self {
+        let written =
+            |address: &Address| if config.quote_envelope { address.quoted() } else { address.to_string() };
         let mut commands = VecDeque::with_capacity(envelope.recipients.len() + 2);
         let given = envelope.parameters;
         let parameters = MailParameters {
@@ -72,15 +75,15 @@ impl Transaction {
             ret: given.ret.filter(|_| capabilities.dsn),
             envid: given.envid.filter(|_| capabilities.dsn),
         };
-        let sender = envelope.sender.map_or(String::new(), |sender| sender.quoted());
+        let sender = envelope.sender.as_ref().map_or(String::new(), written);
         commands.push_back((Step::Mail, format!("MAIL FROM:<{sender}>{parameters}\r\n")));
         for recipient in &envelope.recipients {
             let parameters = if capabilities.dsn { recipient.parameters.to_string() } else { String::new() };
-            commands.push_back((Step::Rcpt, format!("RCPT TO:<{}>{parameters}\r\n", recipient.address.quoted())));
+            commands.push_back((Step::Rcpt, format!("RCPT TO:<{}>{parameters}\r\n", written(&recipient.address))));
         }
         commands.push_back((Step::Data, "DATA\r\n".into()));
         Self {
-            lmtp,
+            lmtp: config.lmtp,
             pipelining: capabilities.pipelining,
             commands,
             sent: VecDeque::new(),
@@ -166,12 +169,12 @@ impl Client {
             Step::Data if reply.code / 100 == 3 => {
                 if transaction.accepted.is_empty() {
                     // An empty message for nobody gets the connection back in step.
-                    Encoder::new().finish(&mut self.output);
+                    Encoder::new(None).finish(&mut self.output);
                     transaction.content = Content::Sent;
                     transaction.sent.push_back((Step::Dot, 0));
                     self.spoiled = true;
                 } else {
-                    transaction.content = Content::Sending(Encoder::new());
+                    transaction.content = Content::Sending(Encoder::new(self.config.line_limit));
                     self.actions.push_back(Action::NeedContent);
                 }
             }
