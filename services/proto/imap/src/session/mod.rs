@@ -18,7 +18,7 @@ mod park;
 mod search;
 mod view;
 
-pub use park::{Parked, ResumeError};
+pub use park::{Parked, ResumeError, STILL_HERE};
 
 use std::borrow::Cow;
 
@@ -274,7 +274,7 @@ impl<M: Mailboxes> Session<M> {
         match &mut self.running {
             Running::Idle { told_ms, .. } => {
                 *told_ms = now.monotonic_ms;
-                response::untagged(&mut self.out, "OK Still here");
+                self.out.extend_from_slice(STILL_HERE);
             }
             _ => self.bye("Disconnected for inactivity."),
         }
