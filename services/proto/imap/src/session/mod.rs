@@ -254,6 +254,12 @@ impl<M: Mailboxes> Session<M> {
         }
     }
 
+    /// How often an idling client is to be told [`STILL_HERE`]; `None` when it does not idle or is never told.
+    pub fn reminder_ms(&self) -> Option<u64> {
+        let told = self.is_idling() && self.settings.idle_notify_seconds > 0;
+        told.then(|| self.settings.idle_notify_seconds * 1000)
+    }
+
     /// When [`Session::tick`] has to be called, in [`Now::monotonic_ms`].
     pub fn deadline(&self) -> u64 {
         let timeout = self.heard_ms + limits::SESSION_IDLE_SECONDS * 1000;

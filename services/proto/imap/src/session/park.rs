@@ -241,7 +241,8 @@ mod tests {
         let malformed = ResumeError::Malformed;
         assert_eq!(refused(|parked, _| parked.idle = idle(b"a\r\n* BYE")), malformed("idle"));
         assert_eq!(refused(|parked, _| parked.idle = idle(b"a b")), malformed("idle"));
-        let long = |parked: &mut Parked, _: &mut ParkedView| parked.last_command = Some("x".repeat(limits::COMMAND + 1));
+        let long =
+            |parked: &mut Parked, _: &mut ParkedView| parked.last_command = Some("x".repeat(limits::COMMAND + 1));
         assert_eq!(refused(long), malformed("last command"));
         let scattered = |count: usize| UidSet::from_ascending((1..=count as u32).map(|number| 2 * number));
         assert_eq!(scattered(limits::PARKED_RANGES).ranges().len(), limits::PARKED_RANGES);
