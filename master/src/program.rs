@@ -44,7 +44,7 @@ pub const PROGRAMS: &[Program] = &[
     leaf("lmtp", &[Hub::Auth, Hub::Tlsmgr]),
     Program { acting: Some(Acting::Deliver), ..leaf("deliver", &[Hub::Auth]) },
     leaf("imap-login", &[Hub::Auth, Hub::Tlsmgr, Hub::Anvil]),
-    Program { acting: Some(Acting::Imap), ..leaf("imap", &[Hub::Auth, Hub::Idle]) },
+    Program { acting: Some(Acting::Imap), ..leaf("imap", &[Hub::Auth, Hub::Anvil]) },
 ];
 
 /// The program of this name.
