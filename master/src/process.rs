@@ -17,8 +17,6 @@ use crate::table::{At, Spec};
 
 /// Orders that may wait for a worker that does not read its control channel; then it is taken for stuck.
 const ORDERS: usize = 4096;
-/// Descriptors that a worker needs beside one for each client.
-const SPARE_FILES: u64 = 512;
 
 /// A started worker.
 #[derive(Debug)]
@@ -141,7 +139,7 @@ fn boot(spec: &Spec, root: PathBuf, folders: Vec<Folder>, inbox: bool, base: &Ba
             uid: spec.account.uid,
             gid: spec.account.gid,
             groups: spec.account.groups.clone(),
-            max_files: u64::from(spec.client_limit) + SPARE_FILES,
+            max_files: u64::from(spec.client_limit) + spec.program.files,
             max_memory: spec.max_memory,
             without_landlock: base.without_landlock,
             local_sockets: spec.program.system,
