@@ -1,6 +1,7 @@
 //! One end of a channel: the queue out, the bytes in, and the descriptors of both.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -34,6 +35,15 @@ pub enum Filled {
     Full,
     /// The peer has closed its end. Frames that came before are still to be taken.
     Ended,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Full => write!(f, "it does not read: more than {QUEUE_LIMIT} bytes wait"),
+            SendError::TooLarge => f.write_str("a message larger than a frame"),
+        }
+    }
 }
 
 /// One end of a stream socket pair that carries frames. Not blocking.

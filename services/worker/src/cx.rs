@@ -274,8 +274,8 @@ impl<D: Send + 'static> Cx<D> {
     }
 
     /// `tlsmgr` is there: handshakes that waited for it go on.
-    pub(crate) fn keys_are_there(&mut self, fd: OwnedFd) {
-        self.signatures.connect(fd);
+    pub(crate) fn keys_are_there(&mut self, fd: OwnedFd, link: u32) {
+        self.signatures.connect(fd, link);
         for connection in self.connections.iter_mut().flatten().filter(|connection| connection.keyless) {
             connection.keyless = false;
             self.pending.push_back(Pending::Input(connection.id));
@@ -374,11 +374,18 @@ impl<D: Send + 'static> Cx<D> {
     /// Queues a message; it leaves at the end of the turn.
     ///
     /// # Errors
-    /// [`SendError`]; a channel that is gone takes messages and drops them, its end is told by `peer_down`.
+    /// [`SendError`], which the log tells; a channel that is gone takes messages and drops them, its end is told by
+    /// `peer_down`.
     pub fn send<T: Serialize>(&mut self, id: PeerId, message: &T, fds: Vec<OwnedFd>) -> Result<(), SendError> {
         let Some(link) = self.peers.get(id) else { return Ok(()) };
         link.dirty = true;
-        link.channel.send(message, fds)
+        let sent = link.channel.send(message, fds);
+        if let Err(error) = sent
+            && !std::mem::replace(&mut link.explained, true)
+        {
+            slog::error!(self.logger, "channel to {}: {error}", link.peer);
+        }
+        sent
     }
 
     /// Bytes that wait for a peer to read them.
@@ -389,11 +396,8 @@ impl<D: Send + 'static> Cx<D> {
     /// A peer has sent nonsense: it is logged, and the channel ends.
     pub fn broken(&mut self, id: PeerId, error: Broken) {
         let Some(link) = self.peers.get(id) else { return };
-        let who = match &link.peer {
-            Peer::Hub(hub) => format!("{hub:?}"),
-            Peer::Client { program, pid, .. } => format!("{program}[{pid}]"),
-        };
-        slog::error!(self.logger, "channel to {who}: {error}; the channel is closed");
+        link.explained = true;
+        slog::error!(self.logger, "channel to {}: {error}; the channel is closed", link.peer);
         self.drop_peer(id);
     }
 
@@ -402,9 +406,13 @@ impl<D: Send + 'static> Cx<D> {
     /// # Errors
     /// What the system says.
     pub fn adopt_channel(&mut self, fd: OwnedFd, peer: Peer) -> std::io::Result<PeerId> {
+        self.add_channel(fd, peer, None)
+    }
+
+    pub(crate) fn add_channel(&mut self, fd: OwnedFd, peer: Peer, number: Option<u32>) -> std::io::Result<PeerId> {
         let channel = Channel::new(fd.into())?;
         let raw = channel.as_raw_fd();
-        let id = self.peers.add(channel, peer);
+        let id = self.peers.add(channel, peer, number);
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.registry.register(&mut SourceFd(&raw), Source::Peer(id).token(), interest);
         if registered.is_err() {
@@ -413,12 +421,24 @@ impl<D: Send + 'static> Cx<D> {
         registered.map(|()| id)
     }
 
-    /// Ends a channel.
+    /// Ends a channel. If it led to a hub, the master makes a new one in a while.
     pub fn drop_peer(&mut self, id: PeerId) {
-        if let Some(link) = self.peers.get(id) {
-            link.lost = true;
-            self.pending.push_back(Pending::PeerLost(id));
+        let Some(link) = self.peers.get(id).filter(|link| !link.lost) else { return };
+        link.lost = true;
+        if !std::mem::replace(&mut link.explained, true) {
+            slog::warn!(self.logger, "channel to {}: given up", link.peer);
         }
+        self.pending.push_back(Pending::PeerLost(id));
+    }
+
+    /// A channel has ended: what is to be told to the service and the master. `why` when the log is to say it.
+    pub(crate) fn peer_ended(&mut self, id: PeerId, why: Option<std::io::Error>) {
+        let Some(link) = self.peers.get(id) else { return };
+        if let Some(why) = why {
+            slog::error!(self.logger, "channel to {}: {why}", link.peer);
+        }
+        link.explained = true;
+        self.drop_peer(id);
     }
 
     // The master.

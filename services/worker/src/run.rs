@@ -282,6 +282,9 @@ impl<S: Service> Worker<S> {
                 if let Some(link) = self.cx.peers.remove(id) {
                     let _ = self.cx.registry.deregister(&mut SourceFd(&link.channel.as_raw_fd()));
                     self.service.peer_down(&mut self.cx, id, &link.peer);
+                    if let (Peer::Hub(hub), Some(link)) = (link.peer, link.number) {
+                        self.cx.control.push_back(FromWorker::Lost { hub, link });
+                    }
                 }
             }
         }
@@ -442,12 +445,12 @@ impl<S: Service> Worker<S> {
 
     // Peers.
 
-    fn add_peer(&mut self, fd: OwnedFd, peer: Peer) {
+    fn add_peer(&mut self, fd: OwnedFd, peer: Peer, link: u32) {
         if peer == Peer::Hub(Hub::Tlsmgr) {
             // Signatures are asked for in the middle of a handshake, not by the loop.
-            return self.cx.keys_are_there(fd);
+            return self.cx.keys_are_there(fd, link);
         }
-        match self.cx.adopt_channel(fd, peer.clone()) {
+        match self.cx.add_channel(fd, peer.clone(), Some(link)) {
             Ok(id) => self.service.peer_up(&mut self.cx, id, &peer),
             Err(error) => slog::error!(self.cx.logger, "channel: {error}"),
         }
@@ -459,18 +462,16 @@ impl<S: Service> Worker<S> {
             if link.channel.queued() > 0 {
                 link.dirty = true;
             }
-            let filled = link.channel.fill().unwrap_or_else(|error| {
-                slog::warn!(self.cx.logger, "channel: {error}");
-                Filled::Ended
-            });
+            let filled = link.channel.fill();
             if !self.take_frames(id) {
                 return;
             }
             match filled {
-                Filled::Ended => return self.cx.drop_peer(id),
-                Filled::Emptied if !event.is_read_closed() => return,
+                Ok(Filled::Ended) => return self.cx.peer_ended(id, None),
+                Err(error) => return self.cx.peer_ended(id, Some(error).filter(|error| !has_gone(error))),
+                Ok(Filled::Emptied) if !event.is_read_closed() => return,
                 // Behind the last frames stands the end, of which no further event tells.
-                Filled::Emptied | Filled::Full => {}
+                Ok(Filled::Emptied | Filled::Full) => {}
             }
         }
     }
@@ -491,16 +492,22 @@ impl<S: Service> Worker<S> {
     }
 
     fn flush_peers(&mut self) {
-        let mut lost = Vec::new();
+        let mut ended = Vec::new();
         for link in self.cx.peers.iter_mut().filter(|link| link.dirty && !link.lost) {
-            link.dirty = false;
-            // What does not leave now leaves when the socket is writable again.
-            if link.channel.flush().is_err() {
-                link.lost = true;
-                lost.push(Pending::PeerLost(link.id));
+            // What does not leave now leaves in a later turn: the socket, or one whose descriptors are in its way, makes one
+            // when it is read.
+            match link.channel.flush() {
+                Ok(all) => link.dirty = !all,
+                Err(error) => ended.push((link.id, error)),
             }
         }
-        self.cx.pending.extend(lost);
+        for (id, error) in ended {
+            self.cx.peer_ended(id, Some(error).filter(|error| !has_gone(error)));
+        }
+        if let Some((link, why)) = self.cx.signatures.take_lost() {
+            slog::error!(self.cx.logger, "channel to tlsmgr: {why}; the channel is closed");
+            self.cx.control.push_back(FromWorker::Lost { hub: Hub::Tlsmgr, link });
+        }
     }
 
     fn inbox(&mut self) {
@@ -540,7 +547,7 @@ impl<S: Service> Worker<S> {
     fn order(&mut self, message: ToWorker, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
         match (message, fds.next()) {
-            (ToWorker::Peer { peer }, Some(fd)) => self.add_peer(fd, peer),
+            (ToWorker::Peer { peer, link }, Some(fd)) => self.add_peer(fd, peer, link),
             (ToWorker::Section, Some(fd)) => self.reload(fd.as_fd()),
             (ToWorker::Drain, _) => self.drain(),
             (ToWorker::Connected { index }, Some(fd)) => self.service.foreign(&mut self.cx, index, Ok(fd)),
@@ -627,4 +634,9 @@ impl<S: Service> Worker<S> {
             self.over = true;
         }
     }
+}
+
+/// Whether an error of a channel says that the process at its other end has ended, which nobody is to blame for here.
+fn has_gone(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset)
 }

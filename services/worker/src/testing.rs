@@ -89,7 +89,7 @@ impl Started {
     pub fn channel(&self, peer: Peer) -> Asker {
         let (ours, theirs) = UnixStream::pair().expect("socket pair");
         ours.set_read_timeout(Some(PATIENCE)).expect("timeout");
-        let order = postcard::to_stdvec(&ToWorker::Peer { peer }).expect("order");
+        let order = postcard::to_stdvec(&ToWorker::Peer { peer, link: 0 }).expect("order");
         packet::send(self.control.as_fd(), &order, &[theirs.as_fd()]).expect("control channel");
         Asker(ours)
     }
