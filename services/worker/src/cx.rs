@@ -103,7 +103,9 @@ pub struct Cx<D> {
     pub(crate) generation: u64,
     /// Connections with output to flush.
     pub(crate) dirty: Vec<ConnId>,
+    /// Connections that were accepted and are open.
     pub(crate) clients: u32,
+    /// All that were accepted.
     pub(crate) served: u64,
     pub(crate) peers: Peers,
     pub(crate) timers: Timers,
@@ -144,7 +146,7 @@ impl<D: Send + 'static> Cx<D> {
         self.draining
     }
 
-    /// Connections that are open.
+    /// Clients whose connections are open.
     pub fn clients(&self) -> u32 {
         self.clients
     }
@@ -156,13 +158,14 @@ impl<D: Send + 'static> Cx<D> {
 
     // Connections.
 
-    /// Takes over a connected stream socket.
+    /// Takes over a connected stream socket. Like one that the service asks for with [`Cx::connect`] it is no client: it does
+    /// not keep the process, which ends with its clients and [`crate::Service::idle`].
     ///
     /// # Errors
     /// What the system says when the descriptor is not a stream socket.
     pub fn adopt(&mut self, fd: OwnedFd) -> std::io::Result<ConnId> {
         let socket = Socket::from_fd(fd)?;
-        self.add(socket)
+        self.add(socket, false)
     }
 
     /// Begins to connect to an Internet address; [`crate::Service::connected`] is called when the connection is made,
@@ -171,14 +174,14 @@ impl<D: Send + 'static> Cx<D> {
     /// # Errors
     /// What the system says at once, e.g. that the network is unreachable.
     pub fn connect(&mut self, address: SocketAddr) -> std::io::Result<ConnId> {
-        let id = self.add(Socket::connect(address)?)?;
+        let id = self.add(Socket::connect(address)?, false)?;
         if let Some(connection) = self.connection(id) {
             connection.connecting = true;
         }
         Ok(id)
     }
 
-    pub(crate) fn add(&mut self, socket: Socket) -> std::io::Result<ConnId> {
+    pub(crate) fn add(&mut self, socket: Socket, client: bool) -> std::io::Result<ConnId> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
             self.connections.len() - 1
@@ -186,6 +189,7 @@ impl<D: Send + 'static> Cx<D> {
         self.generation += 1;
         let id = ConnId(self.generation << 32 | slot as u64);
         let mut connection = Box::new(Connection::new(id, socket));
+        connection.client = client;
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.registry.register(connection.socket.source(), Source::Connection(slot).token(), interest);
         if let Err(error) = registered {
@@ -193,8 +197,8 @@ impl<D: Send + 'static> Cx<D> {
             return Err(error);
         }
         self.connections[slot] = Some(connection);
-        self.clients += 1;
-        self.served += 1;
+        self.clients += u32::from(client);
+        self.served += u64::from(client);
         Ok(id)
     }
 
@@ -325,7 +329,7 @@ impl<D: Send + 'static> Cx<D> {
         // A descriptor that is about to close leaves the set by itself; a failure changes nothing.
         let _ = self.registry.deregister(connection.socket.source());
         self.free.push(id.slot());
-        self.clients -= 1;
+        self.clients -= u32::from(connection.client);
         Some(connection)
     }
 

@@ -32,6 +32,10 @@ const WATCHDOG: u32 = 18_000;
 const WATCHDOG_PERIOD: Duration = Duration::from_secs(60);
 /// Output a joined connection may have before its other half is read no further.
 const JOINED_HIGH: usize = 256 * 1024;
+/// How long a worker whose master is gone finishes what it has in hand: as long as the master gives its workers at a stop.
+const ORPHANED: Duration = Duration::from_secs(5);
+/// How long nobody is accepted after the system refused to.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Rounds of work in one turn before the sockets are asked again.
 const ROUNDS: usize = 16;
 /// How soon a child whose lifeline has ended is asked for its status again.
@@ -88,6 +92,12 @@ struct Worker<S: Service> {
     listeners: Vec<Acceptor>,
     /// Listeners on which clients may wait that were not accepted for want of room.
     waiting: Vec<usize>,
+    /// Until when nobody is accepted, for want of descriptors or memory.
+    accept_again: Option<Instant>,
+    /// Whether the log says that the last attempt to accept has failed.
+    crowded: bool,
+    /// When the process ends in any case, because its master is gone.
+    orphaned: Option<Instant>,
     limits: Limits,
     /// Whether the master was told that there is room.
     told_room: bool,
@@ -175,6 +185,9 @@ impl<S: Service> Worker<S> {
             inbox,
             listeners,
             waiting,
+            accept_again: None,
+            crowded: false,
+            orphaned: None,
             limits,
             told_room: false,
             idle_since: now,
@@ -226,6 +239,9 @@ impl<S: Service> Worker<S> {
         }
         if self.cx.children.ending() {
             at_most(ENDING);
+        }
+        for at in [self.accept_again, self.orphaned].into_iter().flatten() {
+            at_most(at.saturating_duration_since(now));
         }
         if let Some(idle) = self.limits.idle.filter(|_| self.quiet() && self.cx.peers.clients() == 0) {
             at_most((self.idle_since + idle).saturating_duration_since(now));
@@ -294,30 +310,39 @@ impl<S: Service> Worker<S> {
 
     fn accept(&mut self, index: usize) {
         loop {
-            if self.cx.draining || self.cx.clients >= self.limits.clients || self.spent() {
-                if !self.waiting.contains(&index) {
-                    self.waiting.push(index);
-                }
-                return;
+            let room = self.cx.clients < self.limits.clients && self.accept_again.is_none();
+            if self.cx.draining || !room || self.spent() {
+                return self.wait_for_room(index);
             }
             match self.listeners[index].accept() {
-                Ok((socket, remote)) => match self.cx.add(socket) {
+                Ok((socket, remote)) => match self.cx.add(socket, true) {
                     Ok(id) => {
+                        self.crowded = false;
                         self.service.accepted(&mut self.cx, id, index, remote);
                         self.read(id);
                     }
-                    Err(error) => slog::warn!(self.cx.logger, "accept: {error}"),
+                    Err(error) => return self.pause_accepting(index, &error),
                 },
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                // The client went away, or descriptors ran out for a moment: the listener is tried again later.
-                Err(error) => {
-                    slog::warn!(self.cx.logger, "accept connection: {error}");
-                    if error.raw_os_error() == Some(nix::libc::EMFILE) {
-                        self.waiting.push(index);
-                        return;
-                    }
-                }
+                Err(error) if client_has_gone(&error) => {}
+                Err(error) => return self.pause_accepting(index, &error),
             }
+        }
+    }
+
+    /// The system refuses to accept (no descriptor, no memory): who waits is tried again in a while. The log hears of it once,
+    /// not once for each attempt.
+    fn pause_accepting(&mut self, index: usize, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.crowded, true) {
+            slog::warn!(self.cx.logger, "accept connection: {error}: new clients wait");
+        }
+        self.accept_again = Some(self.cx.now + ACCEPT_PAUSE);
+        self.wait_for_room(index);
+    }
+
+    fn wait_for_room(&mut self, index: usize) {
+        if !self.waiting.contains(&index) {
+            self.waiting.push(index);
         }
     }
 
@@ -538,6 +563,7 @@ impl<S: Service> Worker<S> {
                     // The master is gone: finish what is in hand.
                     let control = self.control.as_raw_fd();
                     let _ = self.cx.registry.deregister(&mut SourceFd(&control));
+                    self.orphaned = Some(self.cx.now + ORPHANED);
                     return self.drain();
                 }
             }
@@ -592,9 +618,10 @@ impl<S: Service> Worker<S> {
     /// Accepts who waits when there is room again, and tells the master when that changes: a listener nobody has room
     /// for makes it start another process.
     fn room(&mut self) {
+        self.accept_again = self.accept_again.filter(|&again| again > self.cx.now);
         let room = self.limits.clients.saturating_sub(self.cx.all_clients());
         let room = if self.cx.draining || self.spent() { 0 } else { room };
-        if room > 0 {
+        if room > 0 && self.accept_again.is_none() {
             for index in std::mem::take(&mut self.waiting) {
                 self.accept(index);
             }
@@ -623,6 +650,10 @@ impl<S: Service> Worker<S> {
     }
 
     fn end_if_done(&mut self) {
+        if self.orphaned.is_some_and(|until| until <= self.cx.now) {
+            slog::warn!(self.cx.logger, "the master is gone: what is in hand is given up");
+            self.over = true;
+        }
         if !self.quiet() {
             self.idle_since = self.cx.now;
             return;
@@ -639,4 +670,13 @@ impl<S: Service> Worker<S> {
 /// Whether an error of a channel says that the process at its other end has ended, which nobody is to blame for here.
 fn has_gone(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset)
+}
+
+/// Whether an error of `accept` is about the client that was to be accepted (accept(2)), not about us.
+fn client_has_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected, TimedOut,
+    };
+    let kinds = [ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected, TimedOut];
+    kinds.contains(&error.kind())
 }
