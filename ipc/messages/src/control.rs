@@ -61,7 +61,6 @@ impl fmt::Display for Hub {
             Hub::Tlsmgr => "tlsmgr",
             Hub::Bounce => "bounce",
             Hub::Auth => "auth",
-            Hub::Idle => "idle",
         })
     }
 }
