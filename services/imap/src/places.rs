@@ -63,7 +63,7 @@ pub fn hold(user: &User, section: &Section, context: Context<'_>, all: &RealFs) 
         grants.push(Grant { folder, access: Access::Write });
     }
     let roots = roots.into_iter().map(|(path, folder)| (path.into_bytes(), folder)).collect();
-    let fs = RealFs::new(roots, mail_user::host().as_bytes());
+    let fs = mail_user::files(section, roots);
     let fs = Arc::new(fs.map_err(|error| Unreachable(error.to_string()))?);
     let environment = Environment { fs: fs.clone(), names: Arc::default(), fsync: mail_user::fsync(section) };
     let mut namespaces = Vec::new();
@@ -87,11 +87,7 @@ fn root_of(
     all: &RealFs,
     roots: &mut Vec<(String, OwnedFd)>,
 ) -> Result<Places, Unreachable> {
-    let mut user = user.clone();
-    if !namespace.location.is_empty() {
-        user.mail = Some(namespace.location.clone());
-    }
-    let places = Places::find(&user, section, context, |path| mail_user::exists(all, path))?;
+    let places = Places::of_namespace(namespace, user, section, context, |path| mail_user::exists(all, path))?;
     hold_folder(&places.root, all, true, roots)?;
     Ok(places)
 }

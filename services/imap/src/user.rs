@@ -64,7 +64,9 @@ impl Login {
             // A login process that is gone has nothing to log.
             let _ = File::from(report).write_all(&pid.to_le_bytes());
         }
-        let log = detached.log.tagged(format!("imap({})<{pid}><{}>", self.user.name, self.handoff.session));
+        let context = Context { service: "imap", session: &self.handoff.session };
+        let tag = mail_user::log_tag(section, &self.user, context, &detached.log.logger());
+        let log = detached.log.tagged(tag);
         let held = self.hold(section, &log);
         let (reason, statistics, trashed) = match held {
             Ok(held) => match ipc_jail::narrow(&held.grants, CALLS) {

@@ -3,11 +3,15 @@
 //! Dovecot's.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use ipc_config::dovecot::location::{Driver, MailLocation};
+use ipc_config::dovecot::sections::Namespace;
 use ipc_config::dovecot::variables::{Vars, expand};
 use ipc_config::section::Section;
 use ipc_messages::auth::User;
+use slog::Logger;
 use store_mailbox::fs::real::RealFs;
 use store_mailbox::location::{Format, Fsync, Location};
 
@@ -109,6 +113,24 @@ impl Places {
         Ok(Places { home, format, root })
     }
 
+    /// As [`Places::find`], for the mail of one namespace: its own location goes before that of the user.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub fn of_namespace(
+        namespace: &Namespace,
+        user: &User,
+        section: &Section,
+        context: Context<'_>,
+        exists: impl Fn(&str) -> bool,
+    ) -> Result<Places, Unreachable> {
+        if namespace.location.is_empty() {
+            return Places::find(user, section, context, exists);
+        }
+        let user = User { mail: Some(namespace.location.clone()), ..user.clone() };
+        Places::find(&user, section, context, exists)
+    }
+
     /// The same as the store names it.
     ///
     /// # Errors
@@ -120,6 +142,19 @@ impl Places {
         })?;
         Ok(Location { format: self.format, root, path })
     }
+}
+
+/// The files beneath `roots`, which are absolute paths and open descriptors; `mail_max_lock_timeout` bounds every wait for a
+/// lock there. Called in the process that uses them.
+///
+/// # Errors
+/// Of the system, when it does not tell the time since its start.
+pub fn files(section: &Section, roots: Vec<(Vec<u8>, OwnedFd)>) -> std::io::Result<RealFs> {
+    let fs = RealFs::new(roots, host().as_bytes())?;
+    Ok(match section.mailbox.time("mail_max_lock_timeout") {
+        Duration::ZERO => fs,
+        longest => fs.waiting_at_most(longest),
+    })
 }
 
 /// Whether a folder is there, for [`Places::find`].
@@ -137,6 +172,18 @@ pub fn fsync(section: &Section) -> Fsync {
     }
 }
 
+/// What signs the log lines of a process that acts for `user`: `mail_log_prefix`, without the `: ` that stands behind every
+/// signature. One that cannot be expanded is told to `log`, and Dovecot's own stands in.
+pub fn log_tag(section: &Section, user: &User, context: Context<'_>, log: &Logger) -> String {
+    const DEFAULT: &str = "%s(%u)<%{pid}><%{session}>";
+    let template = section.mailbox.text("mail_log_prefix");
+    let tag = expanded(template, user, None, context).unwrap_or_else(|error| {
+        slog::error!(log, "mail_log_prefix: {error}");
+        expanded(DEFAULT, user, None, context).unwrap_or_else(|_| unreachable!("all of it is known"))
+    });
+    tag.strip_suffix(": ").unwrap_or(&tag).to_owned()
+}
+
 /// The host's name as file names have it.
 pub fn host() -> String {
     // It fails only for a name that is no UTF-8, which no host has.
@@ -152,6 +199,7 @@ fn expanded(template: &str, user: &User, home: Option<&str>, context: Context<'_
         let text = match name {
             "user" => &user.name,
             "home" => home?,
+            "hostname" => return Some(host()),
             "service" => context.service,
             "session" => context.session,
             "uid" => return user.uid.map(|uid| uid.to_string()),

@@ -48,6 +48,7 @@ pub struct RealFs {
     booted: Timestamp,
     process: u32,
     follows_links: bool,
+    longest_wait: Duration,
 }
 
 impl RealFs {
@@ -62,7 +63,13 @@ impl RealFs {
             booted: now.plus(-up.tv_sec()),
             process: std::process::id(),
             follows_links: !geteuid().is_root(),
+            longest_wait: Duration::MAX,
         })
+    }
+
+    /// The same, where locks of other programs are waited for no longer than `longest`.
+    pub fn waiting_at_most(self, longest: Duration) -> Self {
+        Self { longest_wait: longest, ..self }
     }
 
     /// The held root of that number.
@@ -267,6 +274,10 @@ impl Fs for RealFs {
 
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn longest_wait(&self) -> Duration {
+        self.longest_wait
     }
 }
 
