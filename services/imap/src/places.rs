@@ -40,7 +40,9 @@ pub struct Held {
 pub fn hold(user: &User, section: &Section, context: Context<'_>, all: &RealFs) -> Result<Held, Unreachable> {
     let mut roots: Vec<(String, OwnedFd)> = Vec::new();
     let mut found = Vec::new();
-    for namespace in &section.namespaces {
+    let mut configured: Vec<&Configured> = section.namespaces.iter().collect();
+    configured.sort_by_key(|namespace| namespace.order);
+    for namespace in configured {
         match root_of(namespace, user, section, context, all, &mut roots) {
             Ok(places) => found.push((namespace, places)),
             Err(_) if namespace.ignore_on_failure => {}
@@ -170,3 +172,6 @@ fn check_separators(namespaces: &Namespaces<RealFs>) -> Result<(), Unreachable> 
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests;
