@@ -283,6 +283,7 @@ const DELIVER: &[&str] = &[
     "mail_location",
     "mail_home",
     "mail_fsync",
+    "mail_debug",
     "mail_log_prefix",
     "mail_max_lock_timeout",
     "deliver_log_format",

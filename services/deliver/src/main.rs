@@ -259,6 +259,7 @@ impl Deliver {
         };
         let context = Context { service: "lmtp", session: &recipient.filing.session };
         let tag = mail_user::log_tag(&self.section, &user, context, cx.log());
+        mail_user::log_identity(&self.section, &user, &cx.log_as(tag.clone()));
         match self.spot(&user, context) {
             Ok(Spot { location, root, separator }) => self.ready.push_back(Job {
                 peer: recipient.peer,

@@ -84,11 +84,7 @@ impl Login {
     fn hold(&mut self, section: &Section, log: &Logger) -> Result<Held, Unreachable> {
         let all = RealFs::new(std::mem::take(&mut self.folders), mail_user::host().as_bytes())
             .map_err(|error| Unreachable(error.to_string()))?;
-        if section.mailbox.boolean("mail_debug") {
-            let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-            let home = self.user.home.as_deref().unwrap_or_default();
-            slog::debug!(log, "Effective uid={uid}, gid={gid}, home={home}");
-        }
+        mail_user::log_identity(section, &self.user, log);
         let context = Context { service: "imap", session: &self.handoff.session };
         places::hold(&self.user, section, context, &all)
     }

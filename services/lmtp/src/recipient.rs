@@ -91,7 +91,7 @@ mod tests {
             ("é", "anné1@x.org", "ann@x.org", Some("1")),
             ("+", "ann+work", "ann", Some("work")),
         ] {
-            let found = candidate(address).user(delimiters);
+            let found = candidate(address).user(&settings(&[("recipient_delimiter", delimiters)]).delimiters);
             assert_eq!(found, (user.to_owned(), detail.map(str::to_owned)), "{delimiters} {address}");
         }
     }

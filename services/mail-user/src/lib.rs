@@ -73,7 +73,7 @@ impl Places {
             Ok(location) => location,
             Err(error) => return fail(format!("mail_location {text}: {error}")),
         };
-        if let Some(key) = unbuilt_key(&location) {
+        if let Some(key) = location.unbuilt_part() {
             return fail(format!("mail_location {text}: {key} is not built yet"));
         }
         let (format, path) = match &location.driver {
@@ -184,6 +184,14 @@ pub fn log_tag(section: &Section, user: &User, context: Context<'_>, log: &Logge
     tag.strip_suffix(": ").unwrap_or(&tag).to_owned()
 }
 
+/// Logs as whom this process acts, where `mail_debug` wants that known.
+pub fn log_identity(section: &Section, user: &User, log: &Logger) {
+    if section.mailbox.boolean("mail_debug") {
+        let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+        slog::debug!(log, "Effective uid={uid}, gid={gid}, home={}", user.home.as_deref().unwrap_or_default());
+    }
+}
+
 /// The host's name as file names have it.
 pub fn host() -> String {
     // It fails only for a name that is no UTF-8, which no host has.
@@ -225,68 +233,5 @@ fn expanded(template: &str, user: &User, home: Option<&str>, context: Context<'_
     expand(template, &vars).map_err(|error| Unreachable(format!("Failed to expand {template}: {error}")))
 }
 
-/// A part of a location that would put files elsewhere than we do.
-fn unbuilt_key(location: &MailLocation) -> Option<&'static str> {
-    let given = |text: &str, key| (!text.is_empty()).then_some(key);
-    given(&location.inbox, "INBOX=")
-        .or(given(&location.index, "INDEX=").filter(|_| location.index != "MEMORY"))
-        .or(given(&location.control, "CONTROL="))
-        .or(given(&location.alt, "ALT="))
-        .or(given(&location.layout, "LAYOUT=").filter(|_| !location.layout.eq_ignore_ascii_case("maildir++")))
-        .or(given(&location.subscriptions, "SUBSCRIPTIONS="))
-        .or(given(&location.dirname, "DIRNAME="))
-        .or(given(&location.mailbox_dir, "MAILBOXDIR="))
-        .or(location.utf8.then_some("UTF-8"))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn user(home: Option<&str>, mail: Option<&str>) -> User {
-        User {
-            name: "info@example.jp".into(),
-            uid: Some(1001),
-            gid: Some(1001),
-            groups: Vec::new(),
-            home: home.map(str::to_string),
-            mail: mail.map(str::to_string),
-            extra: Vec::new(),
-        }
-    }
-
-    fn section(home: &str, location: &str) -> Section {
-        let mut section = Section::default();
-        section.mailbox.insert("mail_home", home);
-        section.mailbox.insert("mail_location", location);
-        section
-    }
-
-    fn root(user: &User, section: &Section) -> String {
-        match Places::find(user, section, Context::default(), |_| false) {
-            Ok(places) => format!("{:?} {}", places.format, places.root),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn places_of_the_tutorials() {
-        let stock = section("", "mbox:~/mail:INBOX=/var/mail/%u");
-        let one = user(Some("/home/vmail/example.jp/info"), Some("sdbox:~/dbox"));
-        assert_eq!(root(&one, &stock), "Sdbox /home/vmail/example.jp/info/dbox");
-        let three = section("/var/vmail/%d/%n", "maildir:~/mail");
-        assert_eq!(root(&user(None, None), &three), "Maildir /var/vmail/example.jp/info/mail");
-    }
-
-    #[test]
-    fn failures_in_dovecots_words() {
-        let unset = root(&user(None, None), &section("", ""));
-        assert_eq!(
-            unset,
-            "mail_location not set and autodetection failed: Mail storage autodetection failed with home=(not set)"
-        );
-        assert!(root(&user(None, None), &section("", "maildir:~/Maildir")).starts_with("Home directory not set"));
-        assert!(root(&user(Some("/h"), None), &section("", "mdbox:~/m")).contains("mdbox is not built"));
-        assert!(root(&user(Some("/h"), None), &section("", "maildir:~/m:INDEX=/i")).contains("INDEX= is not built"));
-    }
-}
+mod tests;

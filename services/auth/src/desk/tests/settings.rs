@@ -245,6 +245,8 @@ fn passdb_results() {
     let mut only = passdb("passwd-file", "/users");
     only.database.result_success = "continue".into();
     assert!(!right(login(&with_passdbs([only]), "ann@x.org", "p")), "nobody has said yes");
+    let passed = Passdb { pass: true, ..passdb("passwd-file", "/users") };
+    assert!(!right(login(&with_passdbs([passed]), "ann@x.org", "p")), "the same, said in the old way");
 }
 
 #[test]
@@ -284,6 +286,23 @@ fn userdb_fields() {
     assert_eq!(find(&with_userdbs([one.clone()]), "ann@x.org"), "USER\t1\tann@x.org\tuid=1\thome=/default\tgid=2");
     one.override_fields = fields("home=/%d/%n");
     assert_eq!(find(&with_userdbs([one]), "ann@x.org"), "USER\t1\tann@x.org\tuid=1\thome=/x.org/ann\tgid=2");
+}
+
+#[test]
+fn a_userdb_says_as_much_as_it_is_told_to() {
+    let log = |name: &str, verbose: Option<bool>, everywhere: &str| {
+        let mut users = database("passwd-file", "/users");
+        (users.name, users.auth_verbose) = (name.into(), verbose);
+        let section = Section { userdbs: vec![users], ..changed(&[("auth_verbose", everywhere)]) };
+        let mut office = open(&section);
+        let question = Question::User("eve@x.org".into(), Box::new(Parameters::new("lmtp")));
+        office.desk.question(Asker { channel: 1, id: 1 }, question);
+        office.run();
+        office.lines
+    };
+    assert_eq!(log("staff", Some(true), "no"), ["staff(eve@x.org): unknown user"]);
+    assert_eq!(log("", None, "yes"), ["passwd-file(eve@x.org): unknown user"]);
+    assert_eq!(log("staff", Some(false), "yes"), Vec::<String>::new());
 }
 
 #[test]
