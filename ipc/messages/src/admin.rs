@@ -10,6 +10,9 @@ pub const SOCKET: &str = "control";
 /// The master's process id, in the spool; locked by the master while it runs.
 pub const PID_FILE: &str = "posthorn.pid";
 
+/// The folder in the spool where sockets stand that every user may ask at (`showq`, `flush`).
+pub const PUBLIC: &str = "public";
+
 /// Which half of the system a request is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HalfName {
