@@ -15,12 +15,15 @@ use access::Access;
 use ipc_config::section::Section;
 use ipc_messages::lookup::{FromLookup, FromNameService, ToLookup, ToNameService};
 use visits::{Action, Purpose, Visits};
-use worker::{Calls, ConnId, Cx, Frame, Hub, Peer, PeerId, Remote, Service, Setup, StartError, Why};
+use worker::{Calls, ConnId, Cx, Frame, Hub, Outbox, Peer, PeerId, Remote, Service, Setup, StartError, Why};
 
 /// How long a visit may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes of a list that wait for a visitor to read them; who is further behind is left.
 const MAX_UNSENT: usize = 64 * 1024 * 1024;
+
+/// How soon a channel that was full is tried again.
+const RETRY: Duration = Duration::from_millis(5);
 
 fn main() -> ExitCode {
     worker::run::<Showq>()
@@ -31,6 +34,10 @@ struct Showq {
     visits: Visits,
     /// Which table each question is about.
     tables: BTreeMap<u32, String>,
+    /// Questions that wait until whom they are for is there.
+    to_names: Outbox<ToNameService>,
+    to_lookup: Outbox<ToLookup>,
+    is_retrying: bool,
 }
 
 impl Service for Showq {
@@ -59,7 +66,14 @@ impl Service for Showq {
             _ => Purpose::List,
         };
         let visits = Visits::new(purpose, access(&section, purpose));
-        Ok(Showq { purpose, visits, tables: BTreeMap::new() })
+        Ok(Showq {
+            purpose,
+            visits,
+            tables: BTreeMap::new(),
+            to_names: Outbox::default(),
+            to_lookup: Outbox::default(),
+            is_retrying: false,
+        })
     }
 
     fn accepted(&mut self, cx: &mut Cx<()>, conn: ConnId, _: usize, remote: Remote) {
@@ -91,11 +105,18 @@ impl Service for Showq {
     }
 
     fn peer_down(&mut self, cx: &mut Cx<()>, _: PeerId, peer: &Peer) {
-        // The successor may have come before the end of the old one was noticed: it was not asked yet.
-        if *peer == Peer::Hub(Hub::Qmgr) {
-            self.visits.queue_down();
-            if cx.hub(Hub::Qmgr).is_some() {
-                self.visits.queue_up();
+        match peer {
+            Peer::Hub(Hub::Qmgr) => {
+                self.visits.queue_down();
+                // The successor may have come before the end of the old one was noticed: it was not asked yet.
+                if cx.hub(Hub::Qmgr).is_some() {
+                    self.visits.queue_up();
+                }
+            }
+            _ => {
+                self.to_names.clear();
+                self.to_lookup.clear();
+                self.visits.questions_lost();
             }
         }
     }
@@ -121,9 +142,19 @@ impl Service for Showq {
         }
     }
 
+    fn timer(&mut self, _: &mut Cx<()>, _: u64) {
+        self.is_retrying = false;
+    }
+
     fn end_of_turn(&mut self, cx: &mut Cx<()>) {
         for action in self.visits.actions() {
             self.act(cx, action);
+        }
+        let names = cx.hub(Hub::NameService).is_none_or(|peer| self.to_names.pump(cx, peer));
+        let lookup = cx.hub(Hub::Lookup).is_none_or(|peer| self.to_lookup.pump(cx, peer));
+        if !(self.is_retrying || names && lookup) {
+            self.is_retrying = true;
+            cx.timer(RETRY, 0);
         }
     }
 
@@ -133,44 +164,31 @@ impl Service for Showq {
 }
 
 impl Showq {
-    /// A question that cannot be sent is not answered: the visit ends with its time.
     fn act(&mut self, cx: &mut Cx<()>, action: Action) {
-        let sent = match action {
-            Action::Name { corr, uid } => send(cx, Hub::NameService, &ToNameService::Account { corr, uid }),
+        match action {
+            Action::Name { corr, uid } => self.to_names.push(ToNameService::Account { corr, uid }, Vec::new()),
             Action::Table { corr, table, key } => {
                 self.tables.insert(corr, table.clone());
-                send(cx, Hub::Lookup, &ToLookup::Table { corr, table, key })
+                self.to_lookup.push(ToLookup::Table { corr, table, key }, Vec::new());
             }
-            Action::Queue(request) => send(cx, Hub::Qmgr, &request),
+            // One request at a time: the channel has room, or it is gone and that is told by itself.
+            Action::Queue(request) => {
+                if cx.hub(Hub::Qmgr).is_some_and(|peer| cx.send(peer, &request, Vec::new()).is_err()) {
+                    self.visits.queue_down();
+                }
+            }
             Action::Write(conn, bytes) => {
                 cx.write(conn, &bytes);
                 if cx.unsent(conn) > MAX_UNSENT {
                     cx.abort(conn);
                     self.visits.gone(conn);
                 }
-                true
             }
-            Action::Close(conn) => {
-                cx.close(conn);
-                true
-            }
-            Action::Abort(conn) => {
-                cx.abort(conn);
-                true
-            }
-            Action::Warn(problem) => {
-                slog::warn!(cx.log(), "{problem}");
-                true
-            }
-        };
-        if !sent {
-            slog::warn!(cx.log(), "a service that has to be asked is not there");
+            Action::Close(conn) => cx.close(conn),
+            Action::Abort(conn) => cx.abort(conn),
+            Action::Warn(problem) => slog::warn!(cx.log(), "{problem}"),
         }
     }
-}
-
-fn send(cx: &mut Cx<()>, hub: Hub, question: &impl serde::Serialize) -> bool {
-    cx.hub(hub).is_some_and(|peer| cx.send(peer, question, Vec::new()).is_ok())
 }
 
 fn access(section: &Section, purpose: Purpose) -> Access {

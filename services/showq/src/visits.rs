@@ -149,6 +149,13 @@ impl Visits {
         }
     }
 
+    /// Whoever was asked is gone: nobody who waits for an answer gets one.
+    pub fn questions_lost(&mut self) {
+        for visitor in std::mem::take(&mut self.questions).into_values() {
+            self.refuse(visitor, "a service that was asked about a user is gone");
+        }
+    }
+
     /// What a visitor has sent so far. Postfix's list service, too, reads nothing.
     pub fn input(&mut self, visitor: ConnId, bytes: &[u8]) {
         let Some(visit) = self.visits.get_mut(&visitor) else { return };
@@ -429,6 +436,16 @@ mod tests {
             assert_eq!(rest.contains(&Action::Queue(QueueRequest::List)), expected);
             assert_eq!(rest.contains(&Action::Abort(visitor(1))), !expected);
         }
+    }
+
+    #[test]
+    fn a_question_that_is_lost_is_a_no() {
+        let mut visits = visits(Purpose::List, &["nobody"]);
+        visits.arrived(visitor(1), 5);
+        visits.questions_lost();
+        assert!(visits.actions().contains(&Action::Abort(visitor(1))));
+        visits.named(1, Ok(Some("nobody:x:5".into())));
+        assert_eq!(visits.actions(), []);
     }
 
     #[test]
