@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ipc_messages::control::{Acting, Folder, FolderAccess, FromWorker, Hub, Peer, ToWorker};
 use ipc_wire::packet;
@@ -21,6 +21,8 @@ use crate::process::{self, Base, Process};
 use crate::program::Program;
 use crate::table::{AccountRules, Half, Spec, Table};
 
+mod ending;
+
 /// Tokens of listeners and inboxes: the service, and which of its sockets.
 const LISTENER: usize = 1 << 60;
 /// Tokens of control channels: the process id.
@@ -29,8 +31,6 @@ const CONTROL: usize = 2 << 60;
 const SOCKETS: usize = 1 << 16;
 /// Bytes of log lines that may wait for the log service.
 const LOG_BUFFER: usize = 4 * 1024 * 1024;
-/// How long the log service may take to write its last lines.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A service that runs.
 #[derive(Debug)]
@@ -279,45 +279,6 @@ impl Supervisor {
         let stopped = self.services.get(&id).is_some_and(|service| service.spec.key.is_empty());
         if stopped && self.policy.processes_of(id).next().is_none() {
             self.services.remove(&id);
-        }
-    }
-
-    /// Everything finishes its work and ends.
-    pub fn end(&mut self) {
-        self.ending = true;
-        let mut ids: Vec<ServiceId> = self.services.keys().copied().collect();
-        // The log service stays to the last.
-        ids.retain(|id| self.services[id].spec.program.name != "postlogd");
-        for id in ids {
-            self.stop_service(id);
-        }
-    }
-
-    /// Whether only the log service is left (while ending).
-    pub fn ended(&self) -> bool {
-        self.ending
-            && self.processes.keys().all(|&pid| self.program_of(pid).is_some_and(|program| program.name == "postlogd"))
-    }
-
-    /// Sends a signal to every process that is left but the log service.
-    pub fn kill_all_but_log(&self, signal: Signal) {
-        for &pid in
-            self.processes.keys().filter(|&&pid| self.program_of(pid).is_none_or(|program| program.name != "postlogd"))
-        {
-            // One that has just ended is reaped in its turn.
-            let _ = kill(nix::unistd::Pid::from_raw(pid), signal);
-        }
-    }
-
-    /// Lets the log service write what it has, and waits for it a moment.
-    pub fn end_log(&mut self) {
-        let mut ids: Vec<ServiceId> = self.services.keys().copied().collect();
-        ids.retain(|id| self.services[id].spec.program.name == "postlogd");
-        ids.into_iter().for_each(|id| self.stop_service(id));
-        let start = Instant::now();
-        while !self.processes.is_empty() && start.elapsed() < LOG_PATIENCE {
-            std::thread::sleep(Duration::from_millis(5));
-            self.reap();
         }
     }
 

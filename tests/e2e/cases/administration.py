@@ -1,10 +1,11 @@
 """Commands under their classic names, beside what the real ones print."""
 import json
+import os
 import re
 
 from cases import case
 from lib import site
-from lib.system import run, wait_until
+from lib.system import FOLDER, CommandFailed, run, wait_until
 
 
 def as_user(name, *command, check=True):
@@ -52,3 +53,41 @@ def _(world):
     refused = as_user("games", "postsuper", "-d", "ALL", check=False)
     assert refused == "postsuper: fatal: use of this command is reserved for the superuser\n", refused
     assert queue_id in run("mailq")
+
+
+MAILBOX_PROGRAMS = {"auth", "imap-login", "imap", "lmtp", "deliver"}
+
+
+@case("adm-stop", "stop returns when the processes have ended: those of one half, sessions included, or all", targets=("ours",))
+def _(world):
+    system = world.tutorial_003()
+    client = world.imap_user()
+    client.exists()
+    assert "imap" in system.workers().values()
+    run(system.control, "-c", FOLDER, "stop", "mailbox")
+    left = MAILBOX_PROGRAMS & set(system.workers().values())
+    assert not left and not os.path.exists("/run/dovecot/master.pid"), left
+    assert "qmgr" in system.workers().values()
+    run(system.control, "-c", FOLDER, "start", "mailbox")
+    world.imap_user().command("LOGOUT")
+    run(system.control, "-c", FOLDER, "stop")
+    assert not system.processes(), system.processes()
+
+
+@case("adm-reload", "reload returns when the new configuration serves, or says why it is refused", targets=("ours",))
+def _(world):
+    system = world.tutorial_003()
+    for number in range(3):
+        run("postconf", "-e", "smtpd_banner=$myhostname ESMTP number %d" % number)
+        run(system.control, "-c", FOLDER, "reload")
+        client = world.smtp(hello=False)
+        client.expect(r"220 mailhost\.maildomain\.test ESMTP number %d" % number)
+        client.socket.close()
+    run("postconf", "-e", "biff=maybe")
+    try:
+        run(system.control, "-c", FOLDER, "reload")
+    except CommandFailed as refused:
+        assert "exit status 78" in str(refused) and "biff" in str(refused), refused
+    else:
+        raise AssertionError("a bad main.cf was taken over")
+    world.smtp().quit()

@@ -69,7 +69,7 @@ fn failed(failure: Failure) -> Status {
         Failure::System(error) => unreachable(&error),
         Failure::Refused(reason) => {
             console::complain(&format!("mailctl: {reason}"));
-            Status::FAILURE
+            Status::NO_INPUT
         }
     }
 }
