@@ -24,6 +24,17 @@ pub enum SendError {
     TooLarge,
 }
 
+/// How [`Channel::fill`] left the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    /// Empty. An event tells of what comes next, but not of an end that the event before this reading told of already.
+    Emptied,
+    /// Perhaps not empty: take the frames and fill again, for no further event tells of what is there.
+    Full,
+    /// The peer has closed its end. Frames that came before are still to be taken.
+    Ended,
+}
+
 /// One end of a stream socket pair that carries frames. Not blocking.
 #[derive(Debug)]
 pub struct Channel {
@@ -129,12 +140,11 @@ impl Channel {
         (fds, end)
     }
 
-    /// Reads what the socket has. Returns false when the peer has closed its end; frames that came before are still to be
-    /// taken.
+    /// Reads what the socket has, as far as [`QUEUE_LIMIT`] bytes of frames that were not taken allow.
     ///
     /// # Errors
     /// [`Broken`] as an `InvalidData` error when descriptors were lost; otherwise what `recvmsg` says.
-    pub fn fill(&mut self) -> io::Result<bool> {
+    pub fn fill(&mut self) -> io::Result<Filled> {
         loop {
             self.compact();
             let start = self.incoming.len();
@@ -148,17 +158,17 @@ impl Channel {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, Broken::Truncated));
             }
             match received {
-                None => return Ok(true),
+                None => return Ok(Filled::Emptied),
                 Some(0) => {
                     self.eof = true;
-                    return Ok(false);
+                    return Ok(Filled::Ended);
                 }
                 // A read that stops early and is not cut by a descriptor boundary has emptied the socket; the next
                 // readiness event tells of more. A boundary is told by the descriptors, so read on then.
-                Some(n) if n < READ_SIZE && self.incoming_fds.is_empty() => return Ok(true),
+                Some(n) if n < READ_SIZE && self.incoming_fds.is_empty() => return Ok(Filled::Emptied),
                 Some(_) => {
                     if self.incoming.len() - self.consumed > QUEUE_LIMIT {
-                        return Ok(true);
+                        return Ok(Filled::Full);
                     }
                 }
             }
@@ -332,6 +342,32 @@ mod tests {
     }
 
     #[test]
+    fn a_full_channel_says_that_more_may_wait() {
+        let (a, mut b) = UnixStream::pair().map(|(a, b)| (a, Channel::new(b).unwrap())).unwrap();
+        let frame = {
+            let mut frame = Channel::new(UnixStream::pair().unwrap().0).unwrap();
+            frame.send(&vec![7u8; 60_000], vec![]).unwrap();
+            frame.outgoing
+        };
+        let count = 3 * QUEUE_LIMIT / frame.len();
+        let writer = std::thread::spawn(move || (0..count).for_each(|_| (&a).write_all(&frame).unwrap()));
+        let (mut taken, mut full) = (0, 0);
+        while taken < count {
+            // Nothing is taken until the channel says that it is full or the writer has ended.
+            match b.fill().unwrap() {
+                Filled::Emptied => continue,
+                Filled::Full => full += 1,
+                Filled::Ended => {}
+            }
+            while b.next_frame().unwrap().is_some() {
+                taken += 1;
+            }
+        }
+        writer.join().unwrap();
+        assert!(full > 0);
+    }
+
+    #[test]
     fn a_wrong_kind_and_trailing_bytes_are_broken() {
         let (mut a, mut b) = pair();
         a.send(&(7u8, 8u8), vec![]).unwrap();
@@ -375,11 +411,7 @@ mod tests {
         b.flush().unwrap();
         // With bytes that it did not read, the peer's end is a reset for us.
         drop(b);
-        while let Ok(open) = a.fill() {
-            if !open {
-                break;
-            }
-        }
+        while matches!(a.fill(), Ok(Filled::Emptied)) {}
         while let Some(frame) = a.next_frame().unwrap() {
             assert_eq!(frame.decode::<u8>().unwrap().0, 2);
         }
@@ -391,7 +423,7 @@ mod tests {
         a.send(&1u8, vec![]).unwrap();
         a.flush().unwrap();
         drop(a);
-        while b.fill().unwrap() {}
+        while b.fill().unwrap() == Filled::Emptied {}
         assert_eq!(b.next_frame().unwrap().unwrap().decode::<u8>().unwrap().0, 1);
         assert!(b.next_frame().unwrap().is_none());
         assert!(b.send(&1u8, vec![]).is_ok());

@@ -14,6 +14,7 @@ use ipc_config::postfix::table::{self, Kind};
 use ipc_config::section::Section;
 use ipc_messages::control::{Folder, FolderAccess};
 use ipc_messages::log::{Half as LogHalf, Identity};
+use ipc_messages::queue::MAX_LIVE;
 use ipc_messages::tls::Offer;
 
 use super::accounts::Accounts;
@@ -180,6 +181,13 @@ impl Builder<'_> {
             prefork: u32::from(always),
             wakeup: wakeup.map(|wakeup| (Duration::from_secs(wakeup.seconds.into()), wakeup.if_used)),
         };
+        // Each message in the journal is a memory file on its way to qmgr, each active one is open there.
+        let messages = match self.program.queue {
+            true => {
+                MAX_LIVE as u32 + self.main.settings(self.found).integer("qmgr_message_active_limit").unsigned_abs()
+            }
+            false => 0,
+        };
         let syslog_name = self.text("syslog_name");
         let tag = format!("{syslog_name}/{}", called.unwrap_or(self.program.name));
         let account = match self.program.name {
@@ -196,6 +204,7 @@ impl Builder<'_> {
             listeners: self.listeners(&section),
             rules,
             client_limit,
+            messages,
             max_use: 0,
             max_idle: if always { 0 } else { self.seconds("max_idle") },
             section: {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use ipc_messages::control::{BOOT_FD, Boot, CONTROL_FD, FromWorker, Hub, LOG_FD, MAX_CONTROL, Peer, ToWorker};
 use ipc_messages::handoff::MAX_HANDOFF;
-use ipc_wire::packet;
+use ipc_wire::{Filled, packet};
+use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 
@@ -199,7 +200,7 @@ impl<S: Service> Worker<S> {
                 ipc_jail::sys::watchdog(WATCHDOG);
             }
             for event in &events {
-                self.dispatch(Source::of(event.token()), event.is_writable());
+                self.dispatch(event);
             }
             while let Some(due) = self.cx.timers.pop(self.cx.now) {
                 self.due(due);
@@ -232,14 +233,14 @@ impl<S: Service> Worker<S> {
         wait
     }
 
-    fn dispatch(&mut self, source: Source, writable: bool) {
-        match source {
+    fn dispatch(&mut self, event: &Event) {
+        match Source::of(event.token()) {
             Source::Control => self.control(),
             Source::Waker => {}
             Source::Inbox => self.inbox(),
             Source::Listener(index) => self.accept(index),
-            Source::Peer(id) => self.peer(id),
-            Source::Connection(slot) => self.connection(slot, writable),
+            Source::Peer(id) => self.peer(id, event),
+            Source::Connection(slot) => self.connection(slot, event),
             Source::Watch(key) => self.service.readable(&mut self.cx, key),
             Source::Child(pid) => self.cx.children.ended(&self.cx.registry, pid),
         }
@@ -321,10 +322,10 @@ impl<S: Service> Worker<S> {
         self.limits.uses > 0 && self.cx.served >= self.limits.uses
     }
 
-    fn connection(&mut self, slot: usize, writable: bool) {
+    fn connection(&mut self, slot: usize, event: &Event) {
         let Some(connection) = self.cx.connections.get_mut(slot).and_then(Option::as_deref_mut) else { return };
         let id = connection.id;
-        connection.readable = true;
+        connection.ready(event.is_read_closed());
         if connection.connecting {
             match connection.connect_done() {
                 Ok(true) => self.service.connected(&mut self.cx, id),
@@ -333,7 +334,7 @@ impl<S: Service> Worker<S> {
             }
         }
         let Some(connection) = self.cx.connection(id) else { return };
-        if writable && connection.pending() > 0 {
+        if event.is_writable() && connection.pending() > 0 {
             self.flush(id);
         }
         self.read(id);
@@ -452,28 +453,40 @@ impl<S: Service> Worker<S> {
         }
     }
 
-    fn peer(&mut self, id: PeerId) {
-        let Some(link) = self.cx.peers.get(id) else { return };
-        if link.channel.queued() > 0 {
-            link.dirty = true;
-        }
-        let open = match link.channel.fill() {
-            Ok(open) => open,
-            Err(error) => {
-                slog::warn!(self.cx.logger, "channel: {error}");
-                false
-            }
-        };
+    fn peer(&mut self, id: PeerId, event: &Event) {
         loop {
             let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) else { return };
-            match link.channel.next_frame() {
-                Ok(Some(frame)) => self.service.frame(&mut self.cx, id, frame),
-                Ok(None) => break,
-                Err(error) => return self.cx.broken(id, error),
+            if link.channel.queued() > 0 {
+                link.dirty = true;
+            }
+            let filled = link.channel.fill().unwrap_or_else(|error| {
+                slog::warn!(self.cx.logger, "channel: {error}");
+                Filled::Ended
+            });
+            if !self.take_frames(id) {
+                return;
+            }
+            match filled {
+                Filled::Ended => return self.cx.drop_peer(id),
+                Filled::Emptied if !event.is_read_closed() => return,
+                // Behind the last frames stands the end, of which no further event tells.
+                Filled::Emptied | Filled::Full => {}
             }
         }
-        if !open {
-            self.cx.drop_peer(id);
+    }
+
+    /// Gives the service what has come from a peer. Returns whether the channel is still there.
+    fn take_frames(&mut self, id: PeerId) -> bool {
+        loop {
+            let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) else { return false };
+            match link.channel.next_frame() {
+                Ok(Some(frame)) => self.service.frame(&mut self.cx, id, frame),
+                Ok(None) => return true,
+                Err(error) => {
+                    self.cx.broken(id, error);
+                    return false;
+                }
+            }
         }
     }
 
