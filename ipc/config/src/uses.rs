@@ -191,6 +191,7 @@ const SMTP: &[&str] = &[
     "ignore_mx_lookup_error",
     "delay_logging_resolution_limit",
     "info_log_address_format",
+    "soft_bounce",
     "smtp_helo_name",
     "smtp_always_send_ehlo",
     "smtp_never_send_ehlo",

@@ -34,6 +34,8 @@ pub struct Settings {
     pub delay_digits: u32,
     /// `info_log_address_format` is `external`: addresses in the log are quoted where they must be.
     pub quote_addresses: bool,
+    /// `soft_bounce`: qmgr keeps what a server refuses, and the log says so.
+    pub soft_bounce: bool,
     /// How a session is held; the server's name is missing.
     pub session: client::Config,
     /// Not `skip_quit_response`: the reply to QUIT is waited for.
@@ -179,6 +181,7 @@ impl Settings {
             port: own.text("tcp_port").into(),
             sockets: section.foreign.clone(),
             delay_digits: values.number("delay_logging_resolution_limit") as u32,
+            soft_bounce: values.boolean("soft_bounce"),
             quote_addresses: values.text("info_log_address_format") == "external",
             session: session(&own),
             wait_for_quit: !own.boolean("skip_quit_response"),
