@@ -106,7 +106,7 @@ impl Client {
     }
 
     /// The envelope at the first accepted recipient.
-    pub fn envelope(&self, config: &Config, queue_id: QueueId) -> Option<Envelope> {
+    pub fn envelope(&self, queue_id: QueueId) -> Option<Envelope> {
         let mail = self.mail.as_ref()?;
         let arrival = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
         let sasl = self.session.user().map(|user| Sasl {
@@ -114,7 +114,8 @@ impl Client {
             username: user.to_string(),
             sender: mail.parameters.auth.clone(),
         });
-        let trusted = self.address().is_none_or(|address| config.codes.networks.contains(address)) || sasl.is_some();
+        // `local_header_rewrite_clients = permit_inet_interfaces`: a connection between two addresses of this machine.
+        let inside = self.remote.is_none_or(|(remote, local)| remote.ip().is_loopback() || remote.ip() == local.ip());
         Some(Envelope {
             queue_id,
             arrival,
@@ -143,7 +144,7 @@ impl Client {
             }),
             trace: Trace::None,
             message_id: None,
-            rewrite: if trusted { RewriteContext::Local } else { RewriteContext::Remote },
+            rewrite: if inside { RewriteContext::Local } else { RewriteContext::Remote },
             filter: None,
         })
     }

@@ -278,7 +278,9 @@ impl Service for Smtpd {
             }
             Err(error) => {
                 let path = self.config.sasl.as_ref().map_or("", |sasl| sasl.path.as_str());
-                let text = format!("SASL: Connect to {path} failed: {error}");
+                let error = error.to_string();
+                let why = error.split(" (os error ").next().unwrap_or_default();
+                let text = format!("SASL: Connect to Dovecot auth socket '{path}' failed: {why}");
                 let lost = self.sasl.lost();
                 self.authenticated(cx, Happened::Lost(text, lost));
             }
@@ -575,7 +577,7 @@ impl Smtpd {
         parameters: &RcptParameters,
     ) -> Answer {
         if client.mail.as_ref().is_some_and(|mail| mail.intake.is_none()) {
-            let begun = self.intake.queue_id().and_then(|id| Some((id, client.envelope(&self.config, id)?)));
+            let begun = self.intake.queue_id().and_then(|id| Some((id, client.envelope(id)?)));
             let Some((queue_id, envelope)) = begun else {
                 return Answer::Reply(Reply::new(451, "4.3.0 Error: queue file write error"));
             };
