@@ -136,7 +136,7 @@ class System:
         folder, found = os.environ["OURS_BIN"], {}
         for path in glob.glob("/proc/[0-9]*/exe"):
             try:
-                program = os.readlink(path)
+                program = os.readlink(path).removesuffix(" (deleted)")
             except OSError:
                 continue        # it has ended, or it is a kernel thread
             if os.path.dirname(program) == folder:
