@@ -17,7 +17,7 @@ use crate::table::{At, Spec};
 
 /// Orders that may wait for a worker that does not read its control channel; then it is taken for stuck.
 const ORDERS: usize = 4096;
-/// Descriptors that a worker needs beside one for each client.
+/// Descriptors that a worker needs beside one for each client and each message.
 const SPARE_FILES: u64 = 512;
 
 /// A started worker.
@@ -141,7 +141,8 @@ fn boot(spec: &Spec, root: PathBuf, folders: Vec<Folder>, inbox: bool, base: &Ba
             uid: spec.account.uid,
             gid: spec.account.gid,
             groups: spec.account.groups.clone(),
-            max_files: u64::from(spec.client_limit) + SPARE_FILES,
+            // Two for a client: its socket, and the other end to which its bytes go, or the state of its parked session.
+            max_files: 2 * u64::from(spec.client_limit) + u64::from(spec.messages) + SPARE_FILES,
             max_memory: spec.max_memory,
             without_landlock: base.without_landlock,
             local_sockets: spec.program.system,

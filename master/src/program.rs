@@ -39,12 +39,12 @@ pub const PROGRAMS: &[Program] = &[
     Program { queue: true, ..hub("cleanup", Hub::Cleanup, &[Hub::Lookup, Hub::Qmgr]) },
     Program { queue: true, ..hub("qmgr", Hub::Qmgr, &[Hub::Lookup, Hub::Bounce]) },
     hub("bounce", Hub::Bounce, &[Hub::Cleanup]),
-    leaf("smtp", &[Hub::Qmgr]),
+    leaf("smtp", &[Hub::Qmgr, Hub::Resolver]),
     hub("auth", Hub::Auth, &[Hub::NameService]),
     leaf("lmtp", &[Hub::Auth, Hub::Tlsmgr]),
     Program { acting: Some(Acting::Deliver), ..leaf("deliver", &[Hub::Auth]) },
     leaf("imap-login", &[Hub::Auth, Hub::Tlsmgr, Hub::Anvil]),
-    Program { acting: Some(Acting::Imap), ..leaf("imap", &[Hub::Auth, Hub::Idle]) },
+    Program { acting: Some(Acting::Imap), ..leaf("imap", &[Hub::Auth, Hub::Anvil]) },
 ];
 
 /// The program of this name.

@@ -11,7 +11,8 @@ use crate::diagnostic::Diagnostics;
 use crate::dovecot::sections::{Database, Namespace, Passdb};
 use crate::postfix::main_cf::MainCf;
 use crate::postfix::match_list::{MatchList, NetworkList};
-use crate::postfix::restrictions::{self, Restriction};
+use crate::postfix::restrictions::{self, Rule};
+use crate::postfix::smtpd;
 use crate::postfix::table::{self, Kind};
 use crate::uses;
 use ipc_messages::tls::Offer;
@@ -83,8 +84,12 @@ pub struct Section {
     pub networks: BTreeMap<String, NetworkList>,
     /// The parameters of `transport` that are lists of names.
     pub domains: BTreeMap<String, MatchList>,
+    /// The parameters of `transport` that are lists of words to be matched.
+    pub strings: BTreeMap<String, MatchList>,
     /// The parameters of `transport` that are restriction lists; for `smtpd` alone.
-    pub restrictions: BTreeMap<String, Vec<Restriction>>,
+    pub restrictions: BTreeMap<String, Vec<Rule>>,
+    /// The restriction lists that the administrator has named, for access tables that refer to them; for `smtpd` alone.
+    pub classes: BTreeMap<String, Vec<Rule>>,
     /// Values of `plugin { }`.
     pub plugin: Values,
     /// Password databases, in the order in which they are asked; for `auth` alone.
@@ -122,6 +127,10 @@ impl Section {
                     section.domains.insert(name.into(), MatchList::domains(&mut settings, name));
                     settings.text(name)
                 }
+                Kind::Strings => {
+                    section.strings.insert(name.into(), MatchList::inline_strings(&mut settings, name));
+                    settings.text(name)
+                }
                 Kind::Restrictions => {
                     section.restrictions.insert(name.into(), restrictions::parse(&mut settings, name));
                     settings.text(name)
@@ -129,6 +138,10 @@ impl Section {
                 _ => settings.text(name),
             };
             section.transport.insert(name, value);
+        }
+        if program == "smtpd" {
+            smtpd::check(&mut main.settings(found));
+            section.classes = restrictions::classes(&mut main.settings(found));
         }
         section
     }

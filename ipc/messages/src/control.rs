@@ -45,8 +45,6 @@ pub enum Hub {
     Bounce,
     /// passdb and userdb.
     Auth,
-    /// Parked sessions.
-    Idle,
 }
 
 /// Everything that a worker is given at its start.

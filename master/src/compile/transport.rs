@@ -14,6 +14,7 @@ use ipc_config::postfix::table::{self, Kind};
 use ipc_config::section::Section;
 use ipc_messages::control::{Folder, FolderAccess};
 use ipc_messages::log::{Half as LogHalf, Identity};
+use ipc_messages::queue::MAX_LIVE;
 use ipc_messages::tls::Offer;
 
 use super::accounts::Accounts;
@@ -152,6 +153,7 @@ impl Builder<'_> {
             "smtp" => {
                 section.transport.insert("service_name", self.row.name.clone());
                 section.transport.insert("agent", agent.unwrap_or("smtp"));
+                section.transport.insert("own_addresses", self.own_addresses());
                 self.destinations(&mut section, &mut foreign);
             }
             "cleanup" | "qmgr" => folders.push(Folder { path: self.queue.into(), access: FolderAccess::Write }),
@@ -176,6 +178,13 @@ impl Builder<'_> {
             prefork: u32::from(always),
             wakeup: wakeup.map(|wakeup| (Duration::from_secs(wakeup.seconds.into()), wakeup.if_used)),
         };
+        // Each message in the journal is a memory file on its way to qmgr, each active one is open there.
+        let messages = match self.program.queue {
+            true => {
+                MAX_LIVE as u32 + self.main.settings(self.found).integer("qmgr_message_active_limit").unsigned_abs()
+            }
+            false => 0,
+        };
         let syslog_name = self.text("syslog_name");
         let tag = format!("{syslog_name}/{}", agent.unwrap_or(self.program.name));
         let account = match self.program.name {
@@ -192,6 +201,7 @@ impl Builder<'_> {
             listeners: self.listeners(&section),
             rules,
             client_limit,
+            messages,
             max_use: 0,
             max_idle: if always { 0 } else { self.seconds("max_idle") },
             section: {
@@ -322,6 +332,20 @@ impl Builder<'_> {
         addresses
     }
 
+    /// Where mail comes to this system: the addresses that it listens on, those of the machine where that is all of them, and
+    /// those of proxies in front of it.
+    fn own_addresses(&mut self) -> String {
+        let mut addresses = self.interfaces();
+        if addresses.iter().any(IpAddr::is_unspecified) {
+            addresses.extend(machine_addresses());
+        }
+        for proxy in self.main.settings(self.found).list("proxy_interfaces") {
+            addresses.extend(self.resolve(&proxy));
+        }
+        addresses.retain(|address| !address.is_unspecified());
+        addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ")
+    }
+
     fn resolve(&mut self, name: &str) -> Vec<IpAddr> {
         let bare = name.trim_start_matches('[').trim_end_matches(']');
         let found: Vec<IpAddr> = match bare.parse() {
@@ -403,6 +427,18 @@ fn protocols(text: &str) -> (bool, bool) {
 
 pub(super) fn has_ipv6() -> bool {
     std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
+}
+
+/// The addresses of this machine's interfaces.
+fn machine_addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let addresses = interfaces.filter_map(|interface| interface.address);
+    addresses
+        .filter_map(|address| {
+            let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use ipc_messages::envelope::QueueId;
 use ipc_messages::intake::{FromCleanup, ToCleanup};
 use ipc_messages::lookup::{FromLookup, ToLookup};
-use ipc_messages::queue::{FromQmgr, MAX_PIECE, Place, ToQmgr};
+use ipc_messages::queue::{FromQmgr, MAX_LIVE, MAX_PIECE, Place, ToQmgr};
 use ipc_messages::queue_id::Ids;
 use store_queue::journal::{Live as Recovered, Sequence};
 use worker::PeerId;
@@ -24,8 +24,6 @@ use crate::message::{ALIAS_ERROR, Incoming, NO_SPACE, WRITE_ERROR};
 use crate::recipients;
 use crate::settings::Settings;
 
-/// Messages in the journal above which no more are committed: each may be a memory file of `qmgr`.
-pub const MAX_LIVE: usize = 4096;
 /// Free segments of the journal below which no more are committed.
 const MIN_FREE_SEGMENTS: usize = 2;
 /// Envelopes above this go into a queue file with their content: a record must fit into a segment.

@@ -242,7 +242,7 @@ impl<S: Service> Worker<S> {
             Source::Peer(id) => self.peer(id, event),
             Source::Connection(slot) => self.connection(slot, event),
             Source::Watch(key) => self.service.readable(&mut self.cx, key),
-            Source::Child(pid) => self.cx.children.ended(&self.cx.registry, pid),
+            Source::Child(pid) => self.child(pid),
         }
     }
 
@@ -278,6 +278,7 @@ impl<S: Service> Worker<S> {
         match pending {
             Pending::Over(id, why) => self.over(id, why),
             Pending::Input(id) => self.read(id),
+            Pending::Child(pid) => self.child(pid),
             Pending::PeerLost(id) => {
                 if let Some(link) = self.cx.peers.remove(id) {
                     let _ = self.cx.registry.deregister(&mut SourceFd(&link.channel.as_raw_fd()));
@@ -440,6 +441,23 @@ impl<S: Service> Worker<S> {
         }
     }
 
+    /// A child says something, or is gone. One that talks without end does not keep the loop from others.
+    fn child(&mut self, pid: i32) {
+        for _ in 0..ROUNDS {
+            match self.cx.children.receive(pid) {
+                Ok(Some(packet)) => self.service.child_says(&mut self.cx, pid, &packet.bytes, packet.fds),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Ok(None) | Err(_) => {
+                    if self.cx.children.ended(&self.cx.registry, pid) {
+                        self.service.child_ended(&mut self.cx, pid);
+                    }
+                    return;
+                }
+            }
+        }
+        self.cx.pending.push_back(Pending::Child(pid));
+    }
+
     // Peers.
 
     fn add_peer(&mut self, fd: OwnedFd, peer: Peer) {
@@ -447,9 +465,26 @@ impl<S: Service> Worker<S> {
             // Signatures are asked for in the middle of a handshake, not by the loop.
             return self.cx.keys_are_there(fd);
         }
+        if let Peer::Hub(hub) = peer {
+            self.end_predecessors(hub);
+        }
         match self.cx.adopt_channel(fd, peer.clone()) {
             Ok(id) => self.service.peer_up(&mut self.cx, id, &peer),
             Err(error) => slog::error!(self.cx.logger, "channel: {error}"),
+        }
+    }
+
+    /// Takes what a hub's old process still said and tells its end: a service never sees two of a kind, whether the end of
+    /// the old one or the new one is noticed first.
+    fn end_predecessors(&mut self, hub: Hub) {
+        while let Some(id) = self.cx.peers.any(&Peer::Hub(hub)) {
+            while let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) {
+                let filled = link.channel.fill().unwrap_or(Filled::Ended);
+                if !self.take_frames(id) || !matches!(filled, Filled::Full) {
+                    break;
+                }
+            }
+            self.pending(Pending::PeerLost(id));
         }
     }
 

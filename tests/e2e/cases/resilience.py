@@ -1,6 +1,8 @@
 """Reload, crash and kill while mail flows: nothing acknowledged is lost, nobody is refused."""
 import os
 import random
+import re
+import signal
 import time
 
 from cases import case
@@ -135,6 +137,26 @@ def _(world):
     load.stop()
     doubled = load.check(60)
     world.notes.append("%d messages, %d twice, trouble %r" % (len(load.acknowledged), doubled, dict(load.trouble)))
+
+
+@case("backlog", "1,500 messages wait for an LMTP server that is stuck, and none is put off when it goes on", targets=("ours",), limit=180)
+def _(world):
+    system = world.tutorial_003(count=USERS)
+    world.send(("user0@" + site.DOMAIN,))
+    world.wait_mails(1, "user0@" + site.DOMAIN)
+    stuck = [pid for pid, name in system.workers().items() if name in ("lmtp", "deliver")]
+    for pid in stuck:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        load = Load(world, ["user%d@%s" % (number, site.DOMAIN) for number in range(USERS)], patient=False)
+        load.start(4, 1500)
+        load.join(90)
+    finally:
+        for pid in stuck:
+            os.kill(pid, signal.SIGCONT)
+    assert len(load.acknowledged) == 1500, (len(load.acknowledged), dict(load.trouble))
+    assert load.check(60) == 0
+    assert not re.search(r"warning: channel|status=deferred", "\n".join(world.journal.lines)), "a channel broke or mail was put off"
 
 
 @case("stop-and-start", "what was taken before a stop is delivered after the next start")

@@ -472,6 +472,22 @@ fn agents_have_no_more_than_they_take() {
 }
 
 #[test]
+fn a_draining_agent_finishes_what_it_has_and_gets_no_more() {
+    let mut bench = Bench::new();
+    bench.arrive(1, 1);
+    bench.core.agent(agent(), FromAgent::Ready { transport: "lmtp".into(), window: 0 }).unwrap();
+    bench.arrive(2, 1);
+    assert_eq!((bench.jobs.len(), bench.wakes), (1, 1), "the second message waits for another agent");
+    bench.deliver(Verdict::Sent, None);
+    assert_eq!((bench.jobs.len(), bench.core.active.len()), (0, 1));
+    bench.core.agent_down(agent());
+    bench.core.agent(agent(), FromAgent::Ready { transport: "lmtp".into(), window: 1 }).unwrap();
+    bench.settle();
+    bench.deliver(Verdict::Sent, None);
+    assert!(bench.core.active.is_empty());
+}
+
+#[test]
 fn a_dead_destination_is_left_alone() {
     let mut bench = Bench::new();
     for number in 0..8 {
