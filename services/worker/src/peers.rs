@@ -51,9 +51,9 @@ impl Peers {
         self.links.iter().find(|link| link.peer == Peer::Hub(hub) && !link.lost).map(|link| link.id)
     }
 
-    /// A channel to this hub, be it about to be reported as gone.
-    pub(crate) fn any(&self, hub: Hub) -> Option<PeerId> {
-        self.links.iter().find(|link| link.peer == Peer::Hub(hub)).map(|link| link.id)
+    /// A channel to this peer, lost or not.
+    pub(crate) fn any(&self, peer: &Peer) -> Option<PeerId> {
+        self.links.iter().find(|link| link.peer == *peer).map(|link| link.id)
     }
 
     pub(crate) fn remove(&mut self, id: PeerId) -> Option<Link> {

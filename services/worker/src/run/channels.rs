@@ -9,7 +9,7 @@ impl<S: Service> Worker<S> {
             return self.cx.keys_are_there(fd, link);
         }
         if let Peer::Hub(hub) = peer {
-            self.bury(hub);
+            self.end_predecessors(hub);
         }
         match self.cx.add_channel(fd, peer.clone(), Some(link)) {
             Ok(id) => self.service.peer_up(&mut self.cx, id, &peer),
@@ -17,13 +17,13 @@ impl<S: Service> Worker<S> {
         }
     }
 
-    /// The end of a hub is told before its successor: what it has said last is heard, and then it is gone. Without that, what
-    /// was asked of the one would be answered by the other, or the end of the one taken for that of the other.
-    fn bury(&mut self, hub: Hub) {
-        while let Some(id) = self.cx.peers.any(hub) {
+    /// Takes what a hub's old process still said and tells its end: a service never sees two of a kind, whether the end of
+    /// the old one or the new one is noticed first.
+    fn end_predecessors(&mut self, hub: Hub) {
+        while let Some(id) = self.cx.peers.any(&Peer::Hub(hub)) {
             while let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) {
-                let filled = link.channel.fill();
-                if !self.take_frames(id) || !matches!(filled, Ok(Filled::Full)) {
+                let filled = link.channel.fill().unwrap_or(Filled::Ended);
+                if !self.take_frames(id) || !matches!(filled, Filled::Full) {
                     break;
                 }
             }
