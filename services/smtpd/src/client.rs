@@ -34,6 +34,8 @@ pub struct Client {
     label: String,
     /// Open connections from its address and their rate when it came, if it is counted.
     pub counts: Option<(u32, u32)>,
+    /// STARTTLS was answered, and the handshake is not over.
+    pub handshaking: bool,
     /// What TLS agreed on, when it is on.
     pub secured: Option<Secured>,
     /// The mechanism of a login in progress, or of the one that succeeded.
@@ -131,6 +133,7 @@ impl Client {
             label,
             deferred: [const { None }; 3],
             counts: None,
+            handshaking: false,
             secured,
             mechanism: String::new(),
             mail: None,

@@ -67,7 +67,7 @@ pub(super) fn one(evaluation: &mut Evaluation<'_>, rule: &Rule, subject: Subject
         }
         Restriction::RejectForeignSender { known } => return foreign_sender(evaluation, *known),
         Restriction::RejectOwnedSender => return owned_sender(evaluation),
-        Restriction::CheckAccess(party, table) => return access::check(evaluation, rule, *party, table, subject),
+        Restriction::CheckAccess(party, table) => return access::check(evaluation, rule, *party, table),
     })
 }
 

@@ -289,7 +289,7 @@ fn access_tables() {
         ("521 Go away", "521 5.7.1 <sender@example.net>: Sender address rejected: Go away"),
         ("450 4.7.9 Later", "450 4.7.9 <sender@example.net>: Sender address rejected: Later"),
         ("reject", "554 5.7.1 <sender@example.net>: Sender address rejected: Access denied"),
-        ("permit_mynetworks, defer", "450 4.3.2 <rcpt@example.org>: Recipient address rejected: Try again later"),
+        ("permit_mynetworks, defer", "450 4.3.2 <sender@example.net>: Sender address rejected: Try again later"),
         ("HOLD", "451 4.3.5 Server configuration error"),
         ("nonsense", "451 4.3.5 Server configuration error"),
     ] {
