@@ -5,7 +5,7 @@ use ipc_messages::dns::{Failure, FromResolver, ToResolver};
 use ipc_messages::lookup::{FromLookup, ToLookup};
 use proto_smtp::address::Address;
 use proto_smtp::reply::Reply;
-use proto_smtp::server::{Answer, Level, Question};
+use proto_smtp::server::{Answer, Keywords, Level, Question};
 use worker::{ConnId, Cx, Hub};
 
 use crate::Smtpd;
@@ -51,8 +51,8 @@ impl Config {
                 Stage { unlisted: Unlisted { recipient: false, ..self.unlisted }, ..only(self.sender()) }
             }
             // RFC 5321 section 3.6 wants this one accepted by everybody.
-            Question::Rcpt { recipient, .. } if is_postmaster(recipient) => Stage::default(),
-            Question::Rcpt { .. } => {
+            Question::Rcpt { recipient, .. } | Question::Vrfy(recipient) if is_postmaster(recipient) => Stage::default(),
+            Question::Rcpt { .. } | Question::Vrfy(_) => {
                 let mut lists = self.put_off(helo);
                 lists.extend(self.delay_reject.then(|| self.sender()));
                 lists.extend(self.recipient_lists());
@@ -95,7 +95,12 @@ impl Smtpd {
     ) {
         loop {
             let outcome = judge(&self.config, client, &question, &answers);
-            if let Verdict::Need(query) = outcome.verdict {
+            let missing = match (outcome.verdict.clone(), &question) {
+                (Verdict::Need(query), _) => Some(query),
+                (Verdict::Pass, Question::Helo { .. }) => discard(&self.config, client, &answers).err(),
+                _ => None,
+            };
+            if let Some(query) = missing {
                 if let Some(found) = self.ask(cx, conn, client, &query) {
                     answers.insert(query, found);
                     continue;
@@ -109,11 +114,22 @@ impl Smtpd {
             return match outcome.verdict {
                 Verdict::Refuse(reply) => client.session.answer(Answer::Reply(reply)),
                 _ => {
+                    if let (Question::Helo { .. }, Ok(keywords)) = (&question, discard(&self.config, client, &answers)) {
+                        let Some(keywords) = keywords else { return self.no_keywords(cx, client) };
+                        client.session.set_discarded(keywords);
+                    }
                     client.defer(&question, outcome.deferred);
                     self.permitted(cx, conn, client, question);
                 }
             };
         }
+    }
+
+    /// It cannot be said what may be announced: as Postfix does, the session ends.
+    fn no_keywords(&self, cx: &mut Cx<()>, client: &mut Client) {
+        slog::warn!(cx.log(), "don't know what EHLO features to announce to {}", client.label());
+        let text = format!("4.3.0 {} Server local data error", self.config.hostname);
+        client.session.answer(Answer::Reply(Reply::new(421, &text)));
     }
 
     /// Asks another service. Returns the answer if it is clear already that none will come.
@@ -244,6 +260,21 @@ impl Client {
     }
 }
 
+/// The EHLO keywords that are not announced to a client (`smtpd_discard_ehlo_keyword_address_maps`); `None` if a table
+/// cannot be asked. The error is what has to be asked first.
+pub(crate) fn discard(config: &Config, client: &Client, answers: &Answers) -> Result<Option<Keywords>, Query> {
+    let Some(address) = client.address().map(|address| address.to_string()) else { return Ok(Some(config.discard)) };
+    for table in &config.discard_maps {
+        match answers.value(table, &address)? {
+            Ok(None) => {}
+            // A word that is no keyword is overlooked: the tables are not read before they are asked.
+            Ok(Some(words)) => return Ok(Some(Keywords::known(words))),
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(Some(config.discard))
+}
+
 /// What the lists say about a question, as far as `answers` go.
 pub(crate) fn judge(config: &Config, client: &Client, question: &Question, answers: &Answers) -> Outcome {
     let facts = facts(client, question, answers);
@@ -295,6 +326,7 @@ fn facts<'a>(client: &'a Client, question: &'a Question, answers: &'a Answers) -
         Question::Helo { name, .. } => facts.helo = Some(name),
         Question::Mail { sender, .. } => facts.sender = Some(sender.as_ref()),
         Question::Rcpt { recipient, .. } => (facts.recipient, facts.recipients) = (Some(recipient), accepted + 1),
+        Question::Vrfy(recipient) => facts.recipient = Some(recipient),
         Question::Data => facts.recipient = mail.and_then(|mail| mail.only.as_ref()),
         Question::Etrn(domain) => facts.etrn = Some(domain),
         _ => {}

@@ -71,6 +71,7 @@ impl Smtpd {
             | Question::Mail { .. }
             | Question::Rcpt { .. }
             | Question::Data
+            | Question::Vrfy(_)
             | Question::Etrn(_) => self.check(cx, conn, client, question, Answers::default()),
             question => self.permitted(cx, conn, client, question),
         }

@@ -104,6 +104,15 @@ fn each_list_names_what_it_is_about() {
 }
 
 #[test]
+fn vrfy_is_judged_as_a_recipient() {
+    let mut talk = Talk::new("smtpd_recipient_restrictions = reject\n");
+    assert_eq!(talk.say("VRFY a@example.org"), "554 5.7.1 <a@example.org>: Recipient address rejected: Access denied");
+    let line = "NOQUEUE: reject: VRFY from client.example.net[192.0.2.7]: 554 5.7.1 <a@example.org>: Recipient address \
+                rejected: Access denied; to=<a@example.org> proto=SMTP";
+    assert_eq!(talk.log, [line]);
+}
+
+#[test]
 fn postmaster_is_always_accepted() {
     let mut talk = Talk::new("smtpd_recipient_restrictions = reject\n");
     assert_eq!(talk.rcpt("Postmaster"), OK);
