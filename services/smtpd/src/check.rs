@@ -51,7 +51,9 @@ impl Config {
                 Stage { unlisted: Unlisted { recipient: false, ..self.unlisted }, ..only(self.sender()) }
             }
             // RFC 5321 section 3.6 wants this one accepted by everybody.
-            Question::Rcpt { recipient, .. } | Question::Vrfy(recipient) if is_postmaster(recipient) => Stage::default(),
+            Question::Rcpt { recipient, .. } | Question::Vrfy(recipient) if is_postmaster(recipient) => {
+                Stage::default()
+            }
             Question::Rcpt { .. } | Question::Vrfy(_) => {
                 let mut lists = self.put_off(helo);
                 lists.extend(self.delay_reject.then(|| self.sender()));
@@ -114,7 +116,8 @@ impl Smtpd {
             return match outcome.verdict {
                 Verdict::Refuse(reply) => client.session.answer(Answer::Reply(reply)),
                 _ => {
-                    if let (Question::Helo { .. }, Ok(keywords)) = (&question, discard(&self.config, client, &answers)) {
+                    if let (Question::Helo { .. }, Ok(keywords)) = (&question, discard(&self.config, client, &answers))
+                    {
                         let Some(keywords) = keywords else { return self.no_keywords(cx, client) };
                         client.session.set_discarded(keywords);
                     }
@@ -138,7 +141,7 @@ impl Smtpd {
         let (hub, absent) = match query {
             // It comes back when it is replaced, and is asked then.
             Query::Address(_) | Query::Value { .. } => (Hub::Lookup, None),
-            Query::Host(..) | Query::Exchanges(_) => (Hub::Resolver, unresolved(query)),
+            Query::Host(..) | Query::Exchanges(_) | Query::Texts(_) => (Hub::Resolver, unresolved(query)),
         };
         let Some(peer) = cx.hub(hub) else {
             if absent.is_none() {
@@ -156,6 +159,7 @@ impl Smtpd {
             Query::Value { table, key } => cx.send(peer, &ToLookup::Table { corr, table, key }, Vec::new()),
             Query::Host(name, family) => cx.send(peer, &ToResolver::Host { corr, name, family }, Vec::new()),
             Query::Exchanges(name) => cx.send(peer, &ToResolver::Mx { corr, name }, Vec::new()),
+            Query::Texts(name) => cx.send(peer, &ToResolver::Txt { corr, name }, Vec::new()),
         };
         if sent.is_err() {
             cx.drop_peer(peer);
@@ -177,11 +181,17 @@ impl Smtpd {
     pub(crate) fn resolved(&mut self, cx: &mut Cx<()>, answer: FromResolver) {
         match answer {
             FromResolver::Name { corr, name } => self.named(cx, corr, name),
-            FromResolver::Host { corr, answer } => self.found(cx, corr, Found::Host(answer.map(drop))),
+            FromResolver::Host { corr, answer } => {
+                self.found(cx, corr, Found::Host(answer.map(|found| found.records)));
+            }
             FromResolver::Mx { corr, answer } => {
                 self.found(cx, corr, Found::Exchanges(answer.map(|found| found.records)));
             }
-            FromResolver::Txt { .. } => {}
+            FromResolver::Txt { corr, answer } => {
+                let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+                let texts = answer.map(|found| found.records.into_iter().map(text).collect());
+                self.found(cx, corr, Found::Texts(texts));
+            }
         }
     }
 
@@ -363,6 +373,7 @@ fn unresolved(query: &Query) -> Option<Found> {
     match query {
         Query::Host(..) => Some(Found::Host(Err(failure))),
         Query::Exchanges(_) => Some(Found::Exchanges(Err(failure))),
+        Query::Texts(_) => Some(Found::Texts(Err(failure))),
         Query::Address(_) | Query::Value { .. } => None,
     }
 }

@@ -203,6 +203,7 @@ fn policy(section: &Section) -> Policy {
             relay: code("relay_domains_reject_code"),
             access_reject: code("access_map_reject_code"),
             access_defer: code("access_map_defer_code"),
+            block_list: code("maps_rbl_reject_code"),
             invalid_hostname: code("invalid_hostname_reject_code"),
             non_fqdn: code("non_fqdn_reject_code"),
             unknown_hostname: code("unknown_hostname_reject_code"),

@@ -209,6 +209,7 @@ fn unless_told(query: &Query) -> Found {
         Query::Value { .. } => Found::Value(Ok(None)),
         Query::Host(..) => Found::Host(Err(NotFound)),
         Query::Exchanges(_) => Found::Exchanges(Err(NotFound)),
+        Query::Texts(_) => Found::Texts(Err(NotFound)),
     }
 }
 

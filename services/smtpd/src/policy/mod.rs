@@ -6,6 +6,7 @@
 //! Not to be asked what cannot be known is never taken for "not found": the client hears 4xx.
 
 mod access;
+mod block_list;
 mod facts;
 mod rule;
 #[cfg(test)]
@@ -68,6 +69,8 @@ pub struct Codes {
     pub access_reject: u16,
     /// `access_map_defer_code`
     pub access_defer: u16,
+    /// `maps_rbl_reject_code`
+    pub block_list: u16,
     /// `invalid_hostname_reject_code`
     pub invalid_hostname: u16,
     /// `non_fqdn_reject_code`

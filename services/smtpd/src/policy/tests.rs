@@ -19,8 +19,8 @@ fn value(table: &str, key: &str, value: &str) -> (Query, Found) {
     (Query::Value { table: table.into(), key: key.into() }, Found::Value(Ok(Some(value.into()))))
 }
 
-fn host(name: &str, family: Family, answer: Result<(), Failure>) -> (Query, Found) {
-    (Query::Host(name.into(), family), Found::Host(answer))
+fn host(name: &str, family: Family, answer: Result<&str, Failure>) -> (Query, Found) {
+    (Query::Host(name.into(), family), Found::Host(answer.map(|address| vec![address.parse().unwrap()])))
 }
 
 fn exchanges(name: &str, answer: Result<&str, Failure>) -> (Query, Found) {
@@ -185,7 +185,7 @@ fn helo_names() {
     assert_eq!((with(full, "host.example", &[]), with(full, "[192.0.2.1]", &[])), (OK.into(), OK.into()));
     let (unknown, name) = ("reject_unknown_helo_hostname", "host.example");
     assert_eq!(with(unknown, name, &[]), "450 4.7.1 <host.example>: Helo command rejected: Host not found");
-    assert_eq!(with(unknown, name, &[host(name, Family::V6, Ok(()))]), OK);
+    assert_eq!(with(unknown, name, &[host(name, Family::V6, Ok("2001:db8::1"))]), OK);
     assert_eq!(with(unknown, name, &[exchanges(name, Ok(""))]), OK, "a host may take no mail");
     let failed = [host(name, Family::V4, Err(temporary()))];
     assert!(with(unknown, name, &failed).starts_with("450 4.7.1"), "put off, and then permitted by nobody");
@@ -199,7 +199,7 @@ fn domains_that_take_no_mail() {
     let refused = "450 4.1.8 <sender@example.net>: Sender address rejected: Domain not found";
     assert_eq!(rcpt(sender, &[]), refused);
     assert_eq!(rcpt(sender, &[exchanges("example.net", Ok("mx.example.net"))]), OK);
-    assert_eq!(rcpt(sender, &[host("example.net", Family::V6, Ok(()))]), OK);
+    assert_eq!(rcpt(sender, &[host("example.net", Family::V6, Ok("2001:db8::1"))]), OK);
     let null =
         "550 5.7.27 <sender@example.net>: Sender address rejected: Domain example.net does not accept mail (nullMX)";
     assert_eq!(rcpt(sender, &[exchanges("example.net", Ok(""))]), null);
@@ -331,6 +331,43 @@ fn a_table_that_names_itself_ends() {
     talk.answers.insert(query, found);
     assert_eq!(talk.rcpt("rcpt@example.org"), "451 4.3.5 Server configuration error");
     assert_eq!(talk.log[0], "access table hash:/t entry again causes unreasonable recursion");
+}
+
+#[test]
+fn block_lists() {
+    let (by_address, by_name) = ("7.2.0.192.bl.example", "example.net.bl.example");
+    let listed = |name: &str, address| host(name, Family::V4, Ok(address));
+    let client = "reject_rbl_client bl.example";
+    let refused = "554 5.7.1 Service unavailable; Client host [192.0.2.7] blocked using bl.example";
+    assert_eq!(rcpt(client, &[]), OK);
+    assert_eq!(rcpt(client, &[listed(by_address, "127.0.0.2")]), refused);
+    let texts = (Query::Texts(by_address.into()), Found::Texts(Ok(vec!["see".into(), "there".into()])));
+    assert_eq!(rcpt(client, &[listed(by_address, "127.0.0.2"), texts]), format!("{refused}; see / there"));
+    for (restriction, listed_as, is_refused) in [
+        ("reject_rbl_client bl.example=127.0.0.2", "127.0.0.2", true),
+        ("reject_rbl_client bl.example=127.0.0.2", "127.0.0.3", false),
+        ("reject_rbl_client bl.example=127.0.0.[2;4..8]", "127.0.0.7", true),
+        ("reject_rbl_client bl.example=127.0.0.[2;4..8]", "127.0.0.3", false),
+    ] {
+        assert_eq!(
+            rcpt(restriction, &[listed(by_address, listed_as)]) == refused,
+            is_refused,
+            "{restriction} {listed_as}"
+        );
+    }
+    let sender = rcpt("reject_rhsbl_sender bl.example", &[listed(by_name, "127.0.0.2")]);
+    let refused = "554 5.7.1 Service unavailable; Sender address [sender@example.net] blocked using bl.example";
+    assert_eq!(sender, refused);
+    let name = [listed("client.example.net.bl.example", "127.0.0.2")];
+    for (restriction, what) in [
+        ("reject_rhsbl_client", "Client host [client.example.net]"),
+        ("reject_rhsbl_reverse_client", "Unverified Client host [client.example.net]"),
+        ("reject_rhsbl_helo", "Helo command [client.example.net]"),
+    ] {
+        let reply = rcpt(&format!("{restriction} bl.example"), &name);
+        assert_eq!(reply, format!("554 5.7.1 Service unavailable; {what} blocked using bl.example"));
+    }
+    assert_eq!(rcpt(client, &[host(by_address, Family::V4, Err(temporary()))]), OK, "a dead list blocks nobody");
 }
 
 #[test]
