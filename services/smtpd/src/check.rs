@@ -113,6 +113,7 @@ impl Smtpd {
             for (level, line) in lines(&self.config, client, &question, &outcome) {
                 log(cx, level, &line);
             }
+            client.prepend(&outcome.notes);
             return match outcome.verdict {
                 Verdict::Refuse(reply) => client.session.answer(Answer::Reply(reply)),
                 _ => {
@@ -304,10 +305,11 @@ pub(crate) fn lines(config: &Config, client: &Client, question: &Question, outco
     let event =
         |kind: &str, text: &str| (Level::Info, format!("{queue_id}: {kind}: {stage} from {label}: {text};{what}"));
     let note = |note: &Note| match note {
-        Note::Event(kind, text) => event(kind, text),
-        Note::Warning(text) => (Level::Warning, text.clone()),
+        Note::Event(kind, text) => Some(event(kind, text)),
+        Note::Warning(text) => Some((Level::Warning, text.clone())),
+        Note::Header(_) => None,
     };
-    let mut lines: Vec<_> = outcome.notes.iter().map(note).collect();
+    let mut lines: Vec<_> = outcome.notes.iter().filter_map(note).collect();
     if let Verdict::Refuse(reply) = &outcome.verdict {
         let reply = if config.soft_bounce { reply.clone().softened() } else { reply.clone() };
         lines.push(event("reject", &reply.one_line()));
@@ -320,6 +322,7 @@ fn facts<'a>(client: &'a Client, question: &'a Question, answers: &'a Answers) -
     let accepted = mail.map_or(0, |mail| mail.recipients);
     let mut facts = Facts {
         client: client.address(),
+        own: client.is_own(),
         label: client.label(),
         name: &client.name,
         user: client.session.user(),

@@ -172,6 +172,7 @@ impl Talk {
         };
         let logged = lines(&self.config, &self.client, &question, &outcome);
         self.log.extend(logged.into_iter().map(|(_, line)| line));
+        self.client.prepend(&outcome.notes);
         if let Verdict::Refuse(reply) = outcome.verdict {
             return Answer::Reply(reply);
         }

@@ -54,6 +54,10 @@ ROWS = [
      "450 4.3.2 <class@sender.test>: Sender address rejected: Try again later"),
     ("check_sender_access hash:/etc/postfix/access", [HELO, "MAIL FROM:<held@sender.test>"],
      "450 4.7.1 <held@sender.test>: Sender address rejected: Wait a bit"),
+    ("reject_rbl_client blocklist.test", [HELO, NOBODY],
+     "554 5.7.1 Service unavailable; Client host [198.51.100.10] blocked using blocklist.test; listed for a test"),
+    ("reject_rbl_client blocklist.test=127.0.0.[4;6..9]", [HELO, NOBODY], OK),
+    ("permit_inet_interfaces,defer", [HELO, NOBODY], "450 4.3.2 <%s>: Recipient address rejected: Try again later" % TO),
     ("mine", [HELO, NOBODY], "450 4.3.2 <%s>: Recipient address rejected: Try again later" % TO),
 ]
 MORE = "smtpd_restriction_classes = mine\nmine = defer\n"

@@ -112,6 +112,8 @@ pub enum Restriction {
     DeferIfReject,
     /// Permits clients in `mynetworks`.
     PermitMynetworks,
+    /// Permits clients on this machine.
+    PermitInetInterfaces,
     /// Permits clients that have logged in.
     PermitSaslAuthenticated,
     /// Permits recipients of domains that we serve.
@@ -163,11 +165,11 @@ pub enum Restriction {
 
 use Restriction::{
     CheckAccess, Defer, DeferIfPermit, DeferIfReject, DeferUnauthDestination, Permit, PermitAuthDestination,
-    PermitMynetworks, PermitSaslAuthenticated, Reject, RejectForeignSender, RejectInvalidHelo, RejectListed,
-    RejectMultiRecipientBounce, RejectNonFqdnHelo, RejectNonFqdnRecipient, RejectNonFqdnSender, RejectOwnedSender,
-    RejectPlaintextSession, RejectUnauthDestination, RejectUnauthPipelining, RejectUnknownClient, RejectUnknownHelo,
-    RejectUnknownRecipientDomain, RejectUnknownReverseClient, RejectUnknownSenderDomain, RejectUnlistedRecipient,
-    RejectUnlistedSender,
+    PermitInetInterfaces, PermitMynetworks, PermitSaslAuthenticated, Reject, RejectForeignSender, RejectInvalidHelo,
+    RejectListed, RejectMultiRecipientBounce, RejectNonFqdnHelo, RejectNonFqdnRecipient, RejectNonFqdnSender,
+    RejectOwnedSender, RejectPlaintextSession, RejectUnauthDestination, RejectUnauthPipelining, RejectUnknownClient,
+    RejectUnknownHelo, RejectUnknownRecipientDomain, RejectUnknownReverseClient, RejectUnknownSenderDomain,
+    RejectUnlistedRecipient, RejectUnlistedSender,
 };
 
 /// Names of what is built and takes no argument; old spellings beside the new ones.
@@ -178,6 +180,7 @@ const BUILT: &[(&str, &[Restriction])] = &[
     ("defer_if_permit", &[DeferIfPermit]),
     ("defer_if_reject", &[DeferIfReject]),
     ("permit_mynetworks", &[PermitMynetworks]),
+    ("permit_inet_interfaces", &[PermitInetInterfaces]),
     ("permit_sasl_authenticated", &[PermitSaslAuthenticated]),
     ("permit_auth_destination", &[PermitAuthDestination]),
     ("reject_unauth_destination", &[RejectUnauthDestination]),
@@ -261,7 +264,6 @@ const KNOWN: &[&str] = &[
     "check_sender_mx_access",
     "check_sender_ns_access",
     "permit_dnswl_client",
-    "permit_inet_interfaces",
     "permit_mx_backup",
     "permit_naked_ip_address",
     "permit_rhswl_client",

@@ -181,7 +181,18 @@ fn act(
             evaluation.notes.push(Note::Event(kind, text.to_owned()));
             Decision::Next
         }
-        "FILTER" | "HOLD" | "DISCARD" | "REDIRECT" | "BCC" | "PREPEND" | "HANGUP" => {
+        "PREPEND" => {
+            let is_header = text.split_once(':').is_some_and(|(name, _)| is_header_name(name));
+            evaluation.notes.push(match is_header {
+                _ if matches!(about, Subject::Etrn) || evaluation.facts.sender.is_none() => Note::Warning(format!(
+                    "access table {table}: with smtpd_delay_reject = no, action PREPEND must be used after MAIL"
+                )),
+                true => Note::Header(text.to_owned()),
+                false => Note::Warning(format!("access table {table} entry requires header: text")),
+            });
+            Decision::Next
+        }
+        "FILTER" | "HOLD" | "DISCARD" | "REDIRECT" | "BCC" | "HANGUP" => {
             evaluation.notes.push(Note::Warning(format!("access table {table}: action {keyword} is not built yet")));
             server_error()
         }
@@ -196,6 +207,13 @@ fn act(
         }
         _ => return restrictions(evaluation, rule, table, value, about),
     })
+}
+
+/// ```text
+/// field-name = 1*ftext    ; printable US-ASCII but ":", RFC 5322 section 3.6.8
+/// ```
+fn is_header_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':')
 }
 
 /// A value that names restrictions: they are about what the table was asked for.

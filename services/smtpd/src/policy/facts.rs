@@ -14,6 +14,8 @@ use crate::client::internal;
 pub struct Facts<'a> {
     /// The client's address; `None` for a client on a unix socket, which counts as trusted.
     pub client: Option<IpAddr>,
+    /// Whether that is one of this machine's own addresses.
+    pub own: bool,
     /// The client as log lines name it.
     pub label: &'a str,
     /// What DNS says of the address.

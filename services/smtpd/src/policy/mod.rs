@@ -172,13 +172,15 @@ pub enum Verdict {
     Need(Query),
 }
 
-/// Something for the log.
+/// Something for the log, or for the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// An event of the session, with its kind: `reject_warning`, `info`, `warn`.
     Event(&'static str, String),
     /// A mistake of the administrator's.
     Warning(String),
+    /// A header that goes before the message.
+    Header(String),
 }
 
 /// The outcome of an evaluation.
@@ -186,7 +188,7 @@ pub enum Note {
 pub struct Outcome {
     /// The decision.
     pub verdict: Verdict,
-    /// For the log; empty if something has to be asked first.
+    /// What was found on the way; empty if something has to be asked first.
     pub notes: Vec<Note>,
     /// The refusal that waits in case the mail would be permitted (`defer_if_permit`).
     pub deferred: Option<Reply>,

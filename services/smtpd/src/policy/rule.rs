@@ -28,6 +28,7 @@ pub(super) fn one(evaluation: &mut Evaluation<'_>, rule: &Rule, subject: Subject
             Decision::Next
         }
         Restriction::PermitMynetworks => return mynetworks(evaluation),
+        Restriction::PermitInetInterfaces => permit_if(facts.own),
         Restriction::PermitSaslAuthenticated => permit_if(facts.user.is_some()),
         Restriction::PermitAuthDestination
         | Restriction::RejectUnauthDestination

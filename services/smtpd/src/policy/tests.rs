@@ -5,6 +5,7 @@ use ipc_messages::lookup::{Class, Known};
 
 use super::{Found, Query};
 use crate::testing::{Talk, route, section};
+use worker::Remote;
 
 /// The reply to a recipient, with these recipient restrictions and what the other services say.
 fn rcpt(restrictions: &str, answers: &[(Query, Found)]) -> String {
@@ -309,6 +310,31 @@ fn access_tables() {
     assert_eq!(failed, "451 4.3.5 <sender@example.net>: Sender address rejected: Server configuration error");
     let partial = rcpt("check_sender_access pcre:/t", &[value("pcre:/t", "example.net", "REJECT")]);
     assert_eq!(partial, OK, "patterns are not compared with parts");
+}
+
+#[test]
+fn headers_before_the_message() {
+    let mut talk = Talk::new("smtpd_sender_restrictions = check_sender_access hash:/t\n");
+    let (query, found) = value("hash:/t", "sender@example.net", "PREPEND X-Mark: yes");
+    talk.answers.insert(query, found);
+    assert_eq!(talk.rcpt("rcpt@example.org"), OK);
+    assert!(talk.client.headers(&talk.config).starts_with("X-Mark: yes\nReceived: from client.example.net "));
+    let mut talk = Talk::new("smtpd_sender_restrictions = check_sender_access hash:/t\n");
+    let (query, found) = value("hash:/t", "sender@example.net", "PREPEND nothing");
+    talk.answers.insert(query, found);
+    talk.rcpt("rcpt@example.org");
+    assert_eq!(talk.log, ["access table hash:/t entry requires header: text"]);
+    assert!(talk.client.headers(&talk.config).starts_with("Received: "));
+}
+
+#[test]
+fn clients_on_this_machine() {
+    let own = |peer: &str| {
+        let remote = Remote::Inet { peer: peer.parse().unwrap(), local: "198.51.100.1:25".parse().unwrap() };
+        let section = section("smtpd_recipient_restrictions = permit_inet_interfaces, defer\n");
+        Talk::from(section, remote, ClientName::Verified("c".into()), None).rcpt("rcpt@example.org") == OK
+    };
+    assert!(own("198.51.100.1:9") && own("127.0.0.1:9") && !own("198.51.100.2:9"));
 }
 
 #[test]
