@@ -3,6 +3,7 @@
 mod admin;
 pub mod compile;
 mod halves;
+pub mod links;
 mod listen;
 pub mod policy;
 mod process;
@@ -10,3 +11,4 @@ pub mod program;
 pub mod run;
 mod supervisor;
 pub mod table;
+mod waiting;

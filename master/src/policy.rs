@@ -46,6 +46,8 @@ pub enum Action {
     Drain(Pid),
     /// Wake the service: connect to it, or start it.
     Wake(ServiceId),
+    /// The pause of a service is over: whoever needs it may start it.
+    Resumed(ServiceId),
     /// The service fails in a row and pauses.
     Throttled(ServiceId, Duration),
     /// The limit is reached while clients wait.
@@ -187,6 +189,7 @@ impl Policy {
             let Some(service) = self.services.get_mut(&id) else { continue };
             if service.paused_until.is_some_and(|until| until <= now) {
                 service.paused_until = None;
+                actions.push(Action::Resumed(id));
                 actions.extend(self.balance(id));
             }
             let Some(service) = self.services.get_mut(&id).filter(|service| !service.stopped) else { continue };
@@ -215,6 +218,11 @@ impl Policy {
     /// The process of a hub that takes new peers.
     pub fn taking(&self, id: ServiceId) -> Option<Pid> {
         self.processes.iter().find(|(_, process)| process.service == id && !process.draining).map(|(&pid, _)| pid)
+    }
+
+    /// Whether the process has said that it is in its jail and works.
+    pub fn is_ready(&self, pid: Pid) -> bool {
+        self.processes.get(&pid).is_some_and(|process| process.ready)
     }
 
     /// The service of a process.
@@ -364,7 +372,7 @@ mod tests {
         }
         assert!(policy.throttled(S) && policy.readable(S).is_empty());
         assert_eq!(policy.next_tick(), Some(now + FIRST_PAUSE));
-        assert_eq!(policy.tick(now + FIRST_PAUSE), [Action::Poll(S)]);
+        assert_eq!(policy.tick(now + FIRST_PAUSE), [Action::Resumed(S), Action::Poll(S)]);
     }
 
     #[test]
