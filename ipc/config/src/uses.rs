@@ -121,6 +121,8 @@ const SMTPD: &[&str] = &[
     "smtpd_sasl_mechanism_filter",
     "smtpd_sasl_exceptions_networks",
     "smtpd_client_port_logging",
+    "maps_rbl_reject_code",
+    "smtpd_discard_ehlo_keyword_address_maps",
     "allow_min_user",
     "local_header_rewrite_clients",
     "smtpd_forbid_unauth_pipelining",
