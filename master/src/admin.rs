@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use ipc_messages::admin::{Answer, Request, SOCKET};
-use ipc_wire::Channel;
+use ipc_wire::{Channel, Filled};
 use mio::net::UnixListener;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -85,7 +85,7 @@ impl Admin {
     fn read(&mut self, registry: &Registry, number: usize) -> Vec<Asked> {
         let Some(client) = self.clients.get_mut(&number) else { return Vec::new() };
         let mut asked = Vec::new();
-        let open = client.channel.fill().unwrap_or(false);
+        let open = matches!(client.channel.fill(), Ok(Filled::Emptied | Filled::Full));
         let broken = loop {
             match client.channel.next_frame().and_then(|frame| frame.map(|frame| frame.decode::<Request>()).transpose())
             {

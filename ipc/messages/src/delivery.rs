@@ -92,11 +92,11 @@ pub struct Outcome {
 /// From an agent to `qmgr`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromAgent {
-    /// First: which transport this agent serves, and how many jobs it takes at once.
+    /// First, and when it changes: which transport this agent serves, and how many jobs it takes at once.
     Ready {
         /// The service in master.cf.
         transport: String,
-        /// Jobs in flight.
+        /// Jobs in flight; 0 from an agent that drains: it finishes what it has.
         window: u32,
     },
     /// Outcomes of some recipients of a job.

@@ -1,12 +1,14 @@
 //! One end of a channel: the queue out, the bytes in, and the descriptors of both.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use nix::cmsg_space;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use serde::Serialize;
 
 use crate::frame::{self, Broken, Frame, HEADER_LEN, MAX_FRAME_FDS};
@@ -22,6 +24,26 @@ pub enum SendError {
     Full,
     /// The message is larger than a frame, or has more descriptors than one.
     TooLarge,
+}
+
+/// How [`Channel::fill`] left the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    /// Empty. An event tells of what comes next, but not of an end that the event before this reading told of already.
+    Emptied,
+    /// Perhaps not empty: take the frames and fill again, for no further event tells of what is there.
+    Full,
+    /// The peer has closed its end. Frames that came before are still to be taken.
+    Ended,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Full => write!(f, "it does not read: more than {QUEUE_LIMIT} bytes wait"),
+            SendError::TooLarge => f.write_str("a message larger than a frame"),
+        }
+    }
 }
 
 /// One end of a stream socket pair that carries frames. Not blocking.
@@ -100,7 +122,12 @@ impl Channel {
                     self.sent += written;
                 }
                 Err(nix::errno::Errno::EINTR) => {}
-                Err(nix::errno::Errno::EAGAIN) => return Ok(false),
+                // The kernel also bounds the descriptors that one user has on the way (unix(7), `ETOOMANYREFS`): that passes
+                // as soon as they are read.
+                Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::ETOOMANYREFS) => {
+                    self.compact_outgoing();
+                    return Ok(false);
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -129,12 +156,11 @@ impl Channel {
         (fds, end)
     }
 
-    /// Reads what the socket has. Returns false when the peer has closed its end; frames that came before are still to be
-    /// taken.
+    /// Reads what the socket has, as far as [`QUEUE_LIMIT`] bytes of frames that were not taken allow.
     ///
     /// # Errors
     /// [`Broken`] as an `InvalidData` error when descriptors were lost; otherwise what `recvmsg` says.
-    pub fn fill(&mut self) -> io::Result<bool> {
+    pub fn fill(&mut self) -> io::Result<Filled> {
         loop {
             self.compact();
             let start = self.incoming.len();
@@ -148,17 +174,17 @@ impl Channel {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, Broken::Truncated));
             }
             match received {
-                None => return Ok(true),
+                None => return Ok(Filled::Emptied),
                 Some(0) => {
                     self.eof = true;
-                    return Ok(false);
+                    return Ok(Filled::Ended);
                 }
                 // A read that stops early and is not cut by a descriptor boundary has emptied the socket; the next
                 // readiness event tells of more. A boundary is told by the descriptors, so read on then.
-                Some(n) if n < READ_SIZE && self.incoming_fds.is_empty() => return Ok(true),
+                Some(n) if n < READ_SIZE && self.incoming_fds.is_empty() => return Ok(Filled::Emptied),
                 Some(_) => {
                     if self.incoming.len() - self.consumed > QUEUE_LIMIT {
-                        return Ok(true);
+                        return Ok(Filled::Full);
                     }
                 }
             }
@@ -167,24 +193,33 @@ impl Channel {
 
     /// One `recvmsg` into `incoming[start..]`: the bytes (`None` for nothing there yet) and whether descriptors were lost.
     fn receive(&mut self, start: usize) -> io::Result<(Option<usize>, bool)> {
-        let mut control = cmsg_space!([RawFd; SENDMSG_FDS]);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SENDMSG_FDS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
         loop {
-            let fd = self.socket.as_raw_fd();
             let mut slice = [IoSliceMut::new(&mut self.incoming[start..])];
-            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-            let message = match recvmsg::<()>(fd, &mut slice, Some(&mut control), flags) {
+            let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+            let message = match recvmsg(&self.socket, &mut slice, &mut control, flags) {
                 Ok(message) => message,
-                Err(nix::errno::Errno::EINTR) => continue,
-                Err(nix::errno::Errno::EAGAIN) => return Ok((None, false)),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::AGAIN) => return Ok((None, false)),
                 Err(error) => return Err(error.into()),
             };
-            let truncated = message.flags.contains(MsgFlags::MSG_CTRUNC);
-            for part in message.cmsgs()? {
-                if let ControlMessageOwned::ScmRights(fds) = part {
-                    self.incoming_fds.extend(fds.into_iter().map(owned));
+            for part in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(fds) = part {
+                    self.incoming_fds.extend(fds);
                 }
             }
-            return Ok((Some(message.bytes), truncated));
+            return Ok((Some(message.bytes), message.flags.contains(ReturnFlags::CTRUNC)));
+        }
+    }
+
+    /// Drops the bytes that were sent, when they have become the larger part: a queue that never runs empty must not grow.
+    fn compact_outgoing(&mut self) {
+        if self.sent > self.outgoing.len() / 2 {
+            self.outgoing.drain(..self.sent);
+            // A frame whose first bytes have left has taken its descriptors along.
+            self.outgoing_fds.iter_mut().for_each(|(at, _)| *at -= self.sent);
+            self.sent = 0;
         }
     }
 
@@ -234,13 +269,6 @@ impl AsRawFd for Channel {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
-}
-
-/// Owns a descriptor that the kernel has just made for us.
-#[expect(unsafe_code, reason = "a received descriptor is a bare number; see the comment inside")]
-pub(crate) fn owned(fd: RawFd) -> OwnedFd {
-    // SAFETY: `recvmsg` installed this descriptor for this call, and nobody else has seen its number.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 #[cfg(test)]
@@ -332,6 +360,32 @@ mod tests {
     }
 
     #[test]
+    fn a_full_channel_says_that_more_may_wait() {
+        let (a, mut b) = UnixStream::pair().map(|(a, b)| (a, Channel::new(b).unwrap())).unwrap();
+        let frame = {
+            let mut frame = Channel::new(UnixStream::pair().unwrap().0).unwrap();
+            frame.send(&vec![7u8; 60_000], vec![]).unwrap();
+            frame.outgoing
+        };
+        let count = 3 * QUEUE_LIMIT / frame.len();
+        let writer = std::thread::spawn(move || (0..count).for_each(|_| (&a).write_all(&frame).unwrap()));
+        let (mut taken, mut full) = (0, 0);
+        while taken < count {
+            // Nothing is taken until the channel says that it is full or the writer has ended.
+            match b.fill().unwrap() {
+                Filled::Emptied => continue,
+                Filled::Full => full += 1,
+                Filled::Ended => {}
+            }
+            while b.next_frame().unwrap().is_some() {
+                taken += 1;
+            }
+        }
+        writer.join().unwrap();
+        assert!(full > 0);
+    }
+
+    #[test]
     fn a_wrong_kind_and_trailing_bytes_are_broken() {
         let (mut a, mut b) = pair();
         a.send(&(7u8, 8u8), vec![]).unwrap();
@@ -367,6 +421,27 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_never_runs_empty_does_not_grow() {
+        let (mut a, mut b) = pair();
+        let body = vec![1u8; 10_000];
+        let (mut sent, mut received) = (0, 0);
+        while received < 400 {
+            // The sender is always ahead of what the socket takes.
+            while a.queued() < 40 * body.len() {
+                a.send(&body, vec![]).unwrap();
+                sent += 1;
+            }
+            assert!(!a.flush().unwrap());
+            b.fill().unwrap();
+            while let Some(frame) = b.next_frame().unwrap() {
+                assert_eq!(frame.decode::<Vec<u8>>().unwrap().0, body);
+                received += 1;
+            }
+        }
+        assert!(sent > 400 && a.outgoing.len() < 80 * body.len(), "{} bytes are kept", a.outgoing.len());
+    }
+
+    #[test]
     fn a_reset_leaves_nothing_behind_that_could_be_a_frame() {
         let (mut a, mut b) = pair();
         a.send(&1u8, vec![]).unwrap();
@@ -375,11 +450,7 @@ mod tests {
         b.flush().unwrap();
         // With bytes that it did not read, the peer's end is a reset for us.
         drop(b);
-        while let Ok(open) = a.fill() {
-            if !open {
-                break;
-            }
-        }
+        while matches!(a.fill(), Ok(Filled::Emptied)) {}
         while let Some(frame) = a.next_frame().unwrap() {
             assert_eq!(frame.decode::<u8>().unwrap().0, 2);
         }
@@ -391,7 +462,7 @@ mod tests {
         a.send(&1u8, vec![]).unwrap();
         a.flush().unwrap();
         drop(a);
-        while b.fill().unwrap() {}
+        while b.fill().unwrap() == Filled::Emptied {}
         assert_eq!(b.next_frame().unwrap().unwrap().decode::<u8>().unwrap().0, 1);
         assert!(b.next_frame().unwrap().is_none());
         assert!(b.send(&1u8, vec![]).is_ok());

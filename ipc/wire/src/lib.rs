@@ -13,7 +13,7 @@ mod channel;
 mod frame;
 pub mod packet;
 
-pub use channel::{Channel, SendError};
+pub use channel::{Channel, Filled, SendError};
 pub use frame::{Broken, Frame, HEADER_LEN, MAX_BODY, MAX_FRAME_FDS};
 
 /// Bytes that may wait in a channel's queue before [`Channel::send`] answers [`SendError::Full`]. A peer's credit, not this

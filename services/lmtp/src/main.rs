@@ -105,6 +105,7 @@ impl Service for Lmtp {
             tls: false,
             newlines: Newlines::Normalize,
             discard: Keywords::default(),
+            announces_auth: true,
             trusted: false,
         };
         let client = Client {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ipc_messages::admin::{Answer, Request, SOCKET, ServiceRow};
 use ipc_messages::control::Hub;
-use ipc_wire::Channel;
+use ipc_wire::{Channel, Filled};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,7 +62,7 @@ impl Waiting {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed"));
             }
             self.wait(PollFlags::POLLIN, end)?;
-            is_open = self.0.fill()?;
+            is_open = self.0.fill()? != Filled::Ended;
         }
     }
 

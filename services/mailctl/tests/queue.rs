@@ -14,7 +14,7 @@ use common::{Bench, said};
 use ipc_messages::admin::{Answer, HalfName, PID_FILE, Request, SOCKET, ServiceRow};
 use ipc_messages::control::Hub;
 use ipc_messages::queue::{Listed, QueueAnswer, QueueRequest};
-use ipc_wire::Channel;
+use ipc_wire::{Channel, Filled};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::de::DeserializeOwned;
 
@@ -29,7 +29,7 @@ fn receive<T: DeserializeOwned>(channel: &mut Channel) -> Option<T> {
             return None;
         }
         poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
-        is_open = channel.fill().unwrap();
+        is_open = channel.fill().unwrap() != Filled::Ended;
     }
 }
 

@@ -53,6 +53,8 @@ const TLS_BUFFER: usize = 32 * 1024;
 pub(crate) struct Connection {
     pub(crate) id: ConnId,
     pub(crate) socket: Socket,
+    /// Whether it was accepted here.
+    pub(crate) client: bool,
     tls: Option<Box<rustls::Connection>>,
     handshaking: bool,
     pub(crate) input: Vec<u8>,
@@ -64,6 +66,8 @@ pub(crate) struct Connection {
     sent: usize,
     /// The socket may have more than was read.
     pub(crate) readable: bool,
+    /// The peer sends no more: what waits ends with the end, of which no further event tells.
+    hung_up: bool,
     pub(crate) paused: bool,
     /// A handshake waits until `tlsmgr` is there: nothing is read.
     pub(crate) keyless: bool,
@@ -95,6 +99,7 @@ impl Connection {
         Connection {
             id,
             socket,
+            client: false,
             tls: None,
             handshaking: false,
             input: Vec::new(),
@@ -102,6 +107,7 @@ impl Connection {
             records: Vec::new(),
             sent: 0,
             readable: true,
+            hung_up: false,
             paused: false,
             keyless: false,
             eof: false,
@@ -113,6 +119,12 @@ impl Connection {
             in_dirty_list: false,
             connecting: false,
         }
+    }
+
+    /// An event came: there is something to read, and `read_closed` says that the end stands behind it.
+    pub(crate) fn ready(&mut self, read_closed: bool) {
+        self.readable = true;
+        self.hung_up |= read_closed;
     }
 
     /// Whether a connection that was asked for is made by now, or what the system says.
@@ -166,8 +178,8 @@ impl Connection {
                     progress.over = Some(Why::Eof);
                 }
                 Ok(n) => {
-                    // A short read has emptied the socket; the next event tells of more.
-                    self.readable = n == scratch.len();
+                    // A short read has emptied the socket; the next event tells of more, unless it has told of the end.
+                    self.readable = self.hung_up || n == scratch.len();
                     self.take_in(&scratch[..n], &mut progress);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
@@ -362,6 +374,23 @@ mod tests {
             said
         });
         assert_eq!(said.collect::<Vec<_>>().concat(), b"hello");
+    }
+
+    #[test]
+    fn last_words_and_the_end_behind_them_are_read_on_one_event() {
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut connection = Connection::new(ConnId(0), Socket::from_fd(ours.into()).unwrap());
+        let (mut poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(4));
+        poll.registry().register(connection.socket.source(), Token(0), Interest::READABLE).unwrap();
+        theirs.write_all(b"bye").unwrap();
+        drop(theirs);
+        poll.poll(&mut events, Some(Duration::from_secs(5))).unwrap();
+        for event in &events {
+            connection.ready(event.is_read_closed());
+        }
+        let progress = connection.read(&mut [0; 64]);
+        assert!(progress.input && connection.input == b"bye");
+        assert_eq!(progress.over, Some(Why::Eof), "no further event will tell of the end");
     }
 
     #[test]

@@ -161,3 +161,28 @@ def _(world):
     assert reader.exists() == 2
     uids = [int(line.split("UID ")[1].rstrip(")")) for line in reader.command("UID FETCH 1:* UID")[:-1]]
     assert len(set(uids)) == 2 and "UID %d)" % uids[0] in first, (first, uids)
+
+
+@case("lmtp-hostile", "junk, long lines and NUL bytes get their replies, and the mail after them is delivered", targets=("ours",))
+def _(world):
+    world.tutorial_003()
+    client = world.lmtp()
+    for line, reply in ((b"JUNK\x00\xff\r\n", r"500 5\.5\.2 .*"), (b"RCPT TO:<" + b"x" * 9000 + b">\r\n", r"500 5\.5\.2 Line too long"),
+                        (b"MAIL FROM:<a\x00b@extdomain.test>\r\n", r"500 5\.5\.2 .*"), (SENDER.encode() + b"\r\n", r"250 2\.1\.0 OK"),
+                        (b"RCPT TO:<mailuser\x00@maildomain.test>\r\n", r"500 5\.5\.2 .*"),
+                        (b"RCPT TO:<%s>\r\n" % (b"x" * 2000 + b"@maildomain.test"), r"501 5\.5\.4 .*"),
+                        (b"RCPT TO:<%s>\r\n" % site.USER.encode(), r"250 2\.1\.5 OK")):
+        client.send(line)
+        expect(client.reply()[-1], reply)
+    # A header line and a body line of a megabyte, and a NUL: all of it is the user's.
+    body = b"X-Long: " + b"y" * 1000000 + b"\r\nSubject: x\r\n\r\nnul \x00 here\r\n" + b"z" * 1000000
+    client.content(body, SAVED % re.escape(site.USER))
+    mail, = world.mails()
+    assert mail.endswith("\nSubject: x\n\nnul \x00 here\n" + "z" * 1000000 + "\n") and "X-Long: " + "y" * 1000000 in mail
+    # Pipelined commands are answered in their order, the message's recipient as well.
+    client.send(b"%s\r\nRCPT TO:<nobody@maildomain.test>\r\nRCPT TO:<%s>\r\nDATA\r\n" % (SENDER.encode(), site.USER.encode()))
+    for reply in (r"250 .*", r"550 5\.1\.1 .*", r"250 .*", r"354 .*"):
+        expect(client.reply()[-1], reply)
+    client.send(b"Subject: y\r\n\r\n.\r\nQUIT\r\n")
+    expect(client.reply()[-1], SAVED % re.escape(site.USER))
+    client.expect(r"221 2\.0\.0 Bye")

@@ -60,6 +60,8 @@ pub struct Session {
     errors: u64,
     junk: u64,
     pipelining_noticed: bool,
+    /// A line ended in a bare LF.
+    bare_newline_noticed: bool,
     hanging_up: bool,
     verb: Verb,
     stage: &'static str,
@@ -146,6 +148,7 @@ impl Session {
             errors: 0,
             junk: 0,
             pipelining_noticed: false,
+            bare_newline_noticed: false,
             hanging_up: false,
             verb: Verb::Unknown,
             stage: "CONNECT",
@@ -246,6 +249,12 @@ impl Session {
     /// What was counted, for the `disconnect from` line.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// What was odd about the session, for the end of the `disconnect from` line: ` notes=bare_lf` or nothing.
+    pub fn notes(&self) -> &'static str {
+        let wanted = matches!(&self.config.dialect, Dialect::Smtp(config) if config.note_bare_newline);
+        if wanted && self.bare_newline_noticed { " notes=bare_lf" } else { "" }
     }
 
     /// The name the client gave in HELO, EHLO or LHLO, without characters that are special in headers and log lines.

@@ -7,7 +7,7 @@ use std::{
     fs::{File, FileTimes},
     io,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{FileExt, MetadataExt},
     },
     sync::Arc,
@@ -22,7 +22,7 @@ use nix::{
         stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat},
     },
     time::{ClockId, clock_gettime},
-    unistd::{Pid, UnlinkatFlags, fchdir, fsync, geteuid, linkat, syncfs, unlinkat},
+    unistd::{Pid, UnlinkatFlags, fsync, geteuid, linkat, syncfs, unlinkat},
 };
 
 use super::{
@@ -38,6 +38,12 @@ const FILE: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NON
 pub struct RealDir {
     descriptor: Arc<OwnedFd>,
     place: Place,
+}
+
+impl AsFd for RealDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_ref().as_fd()
+    }
 }
 
 /// The file system beneath the held roots.
@@ -83,11 +89,6 @@ impl RealFs {
         let nowhere = Place { root: 0, components: Vec::new() };
         let place = target(&self.root_paths(), &nowhere, path).filter(|_| path.first() == Some(&b'/'))?;
         Some((self.root(place.root)?, place.components))
-    }
-
-    /// Makes `dir` the working directory, so that an inotify watch can be set on `.`.
-    pub fn enter(&self, dir: &RealDir) -> io::Result<()> {
-        Ok(fchdir(&*dir.descriptor)?)
     }
 
     /// Another descriptor of `dir`, to hold it as a root of its own.
