@@ -201,7 +201,8 @@ impl Service for Deliver {
     fn end_of_turn(&mut self, cx: &mut Cx<Vec<Written>>) {
         // One batch at a time where a sync is shared: the next one forms meanwhile. Others go to a thread each.
         let alone: Vec<Job> = {
-            let (shared, alone): (VecDeque<Job>, VecDeque<Job>) = self.ready.drain(..).partition(|job| job.message.queued);
+            let (shared, alone): (VecDeque<Job>, VecDeque<Job>) =
+                self.ready.drain(..).partition(|job| job.message.queued);
             self.ready = shared;
             alone.into_iter().collect()
         };

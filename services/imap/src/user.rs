@@ -126,8 +126,7 @@ impl Life {
             let _ = File::from(report).write_all(&pid.to_le_bytes());
         }
         let context = Context { service: "imap", session: &self.who.session };
-        let tag = mail_user::log_tag(section, &self.who.user, context, &detached.log.logger());
-        let log = detached.log.tagged(tag);
+        let log = detached.log.tagged(mail_user::log_tag(section, &self.who.user, context, &detached.log.logger()));
         let ended = match self.hold(section, &log) {
             Ok(held) => self.converse(section, held, detached.lifeline, (detached.log.clone(), log.clone())),
             Err(error) => Some(self.turn_away(section, &error, &log)),

@@ -27,7 +27,11 @@ pub enum Unkept {
 impl Content {
     /// An empty message.
     pub fn new() -> Content {
-        Content { file: memory_file(c"lmtp").map(File::from).map_err(Unkept::Failed), size: 0, filter: Filter::default() }
+        Content {
+            file: memory_file(c"lmtp").map(File::from).map_err(Unkept::Failed),
+            size: 0,
+            filter: Filter::default(),
+        }
     }
 
     /// Takes more of it, with LF line ends.
@@ -74,10 +78,7 @@ enum Place {
     /// The same, behind a field that was left out and that may go on here.
     AfterForged,
     /// Behind `length` bytes that a forged field could begin with, held back.
-    Name {
-        held: [u8; NAME.len() + MAX_BLANKS],
-        length: usize,
-    },
+    Name { held: [u8; NAME.len() + MAX_BLANKS], length: usize },
     /// In a line that is left out.
     Forged,
     /// In a line that stays.
@@ -162,7 +163,10 @@ mod tests {
             ("Return-Path: <a>\nA: b\n\nx\n", "A: b\n\nx\n"),
             ("A: b\nRETURN-path : <a>\n <b>\n\t<c>\nC: d\n e\n\n", "A: b\nC: d\n e\n\n"),
             ("Return-Path: <a>\nReturn-Path: <b>\n\nReturn-Path: <c>\n", "\nReturn-Path: <c>\n"),
-            ("Return-Paths: <a>\nReturn-Pat: b\nX-Return-Path: c\n\n", "Return-Paths: <a>\nReturn-Pat: b\nX-Return-Path: c\n\n"),
+            (
+                "Return-Paths: <a>\nReturn-Pat: b\nX-Return-Path: c\n\n",
+                "Return-Paths: <a>\nReturn-Pat: b\nX-Return-Path: c\n\n",
+            ),
             ("A: b\n Return-Path: <a>\n\n", "A: b\n Return-Path: <a>\n\n"),
             ("Return-Path", "Return-Path"),
             ("Return-Path: <a>", ""),

@@ -140,8 +140,10 @@ fn a_lock_is_waited_for_as_long_as_the_setting_says() {
 fn mail_that_was_not_synced_is_lost_in_a_power_cut() {
     for (setting, left) in [("always", 1), ("optimized", 1), ("never", 0)] {
         let fs = ModelFs::new();
-        let environment = |fs: &ModelFs| {
-            Environment { fs: Arc::new(fs.clone()), names: Arc::default(), fsync: fsync(&with("mail_fsync", setting)) }
+        let environment = |fs: &ModelFs| Environment {
+            fs: Arc::new(fs.clone()),
+            names: Arc::default(),
+            fsync: fsync(&with("mail_fsync", setting)),
         };
         let location = |fs: &ModelFs| Location { format: Format::Maildir, root: fs.root(), path: Vec::new() };
         let place = location(&fs);

@@ -273,7 +273,11 @@ mod tests {
     fn what_is_not_built_is_reported_by_name() {
         for (text, severity, problem) in [
             ("mail_plugins = quota", Severity::Warning, "mail plugin quota is not supported yet (Limits of storage.)"),
-            ("mail_plugins = acl", Severity::Error, "mail plugin acl is not supported yet (Access rights of mailboxes.)"),
+            (
+                "mail_plugins = acl",
+                Severity::Error,
+                "mail plugin acl is not supported yet (Access rights of mailboxes.)",
+            ),
             ("mail_plugins = nonsense", Severity::Error, "mail plugin nonsense is not known"),
             (
                 "auth_mechanisms = plain digest-md5",
@@ -299,11 +303,7 @@ mod tests {
                 Severity::Warning,
                 "CONTROL= in a mail location is not supported yet: maildir:~/m:CONTROL=/c",
             ),
-            (
-                "namespace {\n location = mbox:~/m\n}",
-                Severity::Warning,
-                "mailbox format mbox is not supported yet",
-            ),
+            ("namespace {\n location = mbox:~/m\n}", Severity::Warning, "mailbox format mbox is not supported yet"),
         ] {
             let found = found(&format!("{text}\n"));
             assert!(found.contains(&(severity, problem.to_owned())), "{text}: {found:?}");

@@ -124,9 +124,14 @@ fn what_fails_for_the_moment_is_told_and_leaves_nothing() {
     let office = Office::new(&[]);
     fs::write(office.root.path().join("new"), "in the way").unwrap();
     let (result, lines) = office.file(None);
-    assert!(matches!(result, Filed::Temporary(text) if text.starts_with("4.2.0 Internal error occurred. Refer to server log")));
-    assert!(matches!(&lines[..], [Line::Error(error), Line::Report(report)]
-        if error.starts_with("Mailbox INBOX: ") && report.starts_with("msgid=<1@x>: save failed to INBOX: ")), "{lines:?}");
+    assert!(
+        matches!(result, Filed::Temporary(text) if text.starts_with("4.2.0 Internal error occurred. Refer to server log"))
+    );
+    assert!(
+        matches!(&lines[..], [Line::Error(error), Line::Report(report)]
+        if error.starts_with("Mailbox INBOX: ") && report.starts_with("msgid=<1@x>: save failed to INBOX: ")),
+        "{lines:?}"
+    );
 }
 
 #[test]

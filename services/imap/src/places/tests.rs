@@ -81,9 +81,8 @@ fn beside(settings: &str) -> String {
 fn namespaces_are_announced_with_type_prefix_and_separator_unless_hidden_or_disabled() {
     let dots = "namespace {\n inbox = yes\n prefix = INBOX.\n separator = .\n}\n";
     assert_eq!(one(dots, "NAMESPACE"), r#"NAMESPACE (("INBOX." ".")) NIL NIL"#);
-    let other = |settings: &str| {
-        one(&beside(&format!(" prefix = P/\n location = maildir:HOME/p\n{settings}")), "NAMESPACE")
-    };
+    let other =
+        |settings: &str| one(&beside(&format!(" prefix = P/\n location = maildir:HOME/p\n{settings}")), "NAMESPACE");
     assert_eq!(other(""), r#"NAMESPACE (("" "/")("P/" "/")) NIL NIL"#);
     assert_eq!(other(" type = shared"), r#"NAMESPACE (("" "/")) (("P/" "/")) NIL"#);
     assert_eq!(other(" type = public"), r#"NAMESPACE (("" "/")) NIL (("P/" "/"))"#);
@@ -95,7 +94,9 @@ fn namespaces_are_announced_with_type_prefix_and_separator_unless_hidden_or_disa
 fn namespaces_are_announced_in_their_order() {
     let conf = |first: u32, second: u32| {
         let other = |name: &str, order| {
-            format!("namespace {{\n prefix = {name}/\n separator = /\n location = maildir:HOME/{name}\n order = {order}\n}}\n")
+            format!(
+                "namespace {{\n prefix = {name}/\n separator = /\n location = maildir:HOME/{name}\n order = {order}\n}}\n"
+            )
         };
         format!("{INBOX}{}{}", other("A", first), other("B", second))
     };
@@ -141,7 +142,8 @@ fn the_inbox_is_in_the_namespace_that_says_so() {
     for (conf, place) in [(conf("yes", "no"), "a/cur"), (conf("no", "yes"), "b/cur")] {
         let home = Home::new();
         home.says(&conf, &["SELECT INBOX"]);
-        let places: Vec<&str> = ["a/cur", "b/cur"].into_iter().filter(|place| home.0.path().join(place).exists()).collect();
+        let places: Vec<&str> =
+            ["a/cur", "b/cur"].into_iter().filter(|place| home.0.path().join(place).exists()).collect();
         assert_eq!(places, [place]);
     }
 }

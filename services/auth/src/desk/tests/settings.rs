@@ -99,7 +99,9 @@ fn auth_default_realm() {
 
 #[test]
 fn auth_mechanisms() {
-    for (setting, expected) in [("plain", vec!["PLAIN"]), ("LOGIN, plain", vec!["LOGIN", "PLAIN"]), ("login", vec!["LOGIN"])] {
+    for (setting, expected) in
+        [("plain", vec!["PLAIN"]), ("LOGIN, plain", vec!["LOGIN", "PLAIN"]), ("login", vec!["LOGIN"])]
+    {
         let office = open(&changed(&[("auth_mechanisms", setting)]));
         let offered: Vec<&str> = office.desk.mechanisms().iter().map(|mechanism| mechanism.name()).collect();
         assert_eq!(offered, expected, "{setting}");

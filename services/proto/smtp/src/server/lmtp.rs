@@ -318,11 +318,7 @@ fn for_recipient(path: &str, reply: &Reply) -> Reply {
 }
 
 /// The path after `keyword` and the parameters after it, or the text of the 501 reply.
-fn path_and_words(
-    config: &Lmtp,
-    rest: &str,
-    keyword: &str,
-) -> Result<(Option<address::Address>, Vec<String>), String> {
+fn path_and_words(config: &Lmtp, rest: &str, keyword: &str) -> Result<(Option<address::Address>, Vec<String>), String> {
     let named = rest.get(..keyword.len()).is_some_and(|name| name.eq_ignore_ascii_case(keyword));
     if !named {
         return Err("5.5.4 Invalid parameters".into());

@@ -81,9 +81,10 @@ impl<F: Fs> Folder<F> {
     /// Removes from `tmp` what crashes left behind long ago, whichever program's they were.
     pub fn sweep(&self, fs: &F) -> Result<()> {
         for entry in fs.list(&self.tmp).at("readdir", b"tmp")? {
-            if fs.stat_at(&self.tmp, &entry.name).is_ok_and(|file| {
-                file.kind == EntryKind::File && file.changed.plus(LEFTOVER_SECONDS) < fs.now()
-            }) {
+            if fs
+                .stat_at(&self.tmp, &entry.name)
+                .is_ok_and(|file| file.kind == EntryKind::File && file.changed.plus(LEFTOVER_SECONDS) < fs.now())
+            {
                 fs.unlink(&self.tmp, &entry.name).maybe().at("unlink", &entry.name)?;
             }
         }
