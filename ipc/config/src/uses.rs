@@ -139,6 +139,7 @@ const CLEANUP: &[&str] = &[
     "queue_minfree",
     "message_drop_headers",
     "message_strip_characters",
+    "queue_minfree",
     "cleanup_replace_stray_cr_lf",
     "undisclosed_recipients_header",
     "detect_8bit_encoding_header",

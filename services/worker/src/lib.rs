@@ -12,6 +12,8 @@ mod boot;
 mod connection;
 mod cx;
 mod detach;
+#[cfg(feature = "misbehave")]
+mod misbehave;
 mod outbox;
 mod peers;
 mod pool;
@@ -25,7 +27,7 @@ pub mod tls;
 pub use boot::{Folder, Setup, StartError};
 pub use connection::{ConnId, Secured};
 pub use cx::{ActingRequest, Cx};
-pub use detach::Detached;
+pub use detach::{Detached, narrow};
 pub use ipc_jail::Calls;
 pub use ipc_messages::control::{Boot, Hub, Listener, Peer};
 pub use ipc_wire::Frame;
