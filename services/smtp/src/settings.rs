@@ -254,3 +254,6 @@ fn outbound(own: &Own) -> Outbound {
         loop_detection: own.agent == Agent::Smtp,
     }
 }
+
+#[cfg(test)]
+mod tests;

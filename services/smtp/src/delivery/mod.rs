@@ -9,11 +9,11 @@
 //! Content is read from the message's descriptor a piece at a time, and not while [`IN_FLIGHT`] bytes wait for the server.
 
 mod outcomes;
+#[cfg(test)]
+mod outside;
 mod pool;
 mod route;
 mod session;
-#[cfg(test)]
-mod outside;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -228,7 +228,7 @@ impl<C: Content> Delivery<C> {
         if let Some(pool) = self.pools.get_mut(&session.nexthop) {
             pool.pass_over(&session.place);
         }
-        let Err(session) = self.connect_to_next(id, session) else { return };
+        let Some(session) = self.connect_to_next(id, session) else { return };
         self.leave_pool(id, &session);
         self.refuse_pool(&session.nexthop, &outcomes::Verdict::deferred("4.4.1", reason), now);
     }

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use ipc_messages::delivery::Verdict::{Bounced, Deferred, Sent};
-use ipc_messages::dns::{Exchange, Failure, Found, FromResolver};
+use ipc_messages::dns::{Exchange, Failure, Found, FromResolver, Source};
 
-use super::testing::{World, job, outside};
+use super::testing::{World, configured, job, outside};
 use super::*;
 
 const EXCHANGERS: &[(u16, &str)] = &[(10, "mx1.example.org"), (20, "mx2.example.org")];
@@ -20,7 +20,8 @@ impl World {
     fn resolve(&mut self, exchangers: Result<&[(u16, &str)], Failure>, hosts: Result<&[&str], Failure>) {
         let answer = match self.questions.pop_front().expect("a question") {
             ToResolver::Mx { corr, .. } => {
-                let exchange = |(preference, host): &(u16, &str)| Exchange { preference: *preference, host: (*host).into() };
+                let exchange =
+                    |(preference, host): &(u16, &str)| Exchange { preference: *preference, host: (*host).into() };
                 let answer = exchangers.map(|all| Found { records: all.iter().map(exchange).collect(), secure: false });
                 FromResolver::Mx { corr, answer }
             }
@@ -84,7 +85,10 @@ fn exchangers_that_cannot_be_reached_are_passed_over() {
     world.refuse("Connection timed out");
     let text = "connect to mx2.example.org[192.0.2.20]:25: Connection timed out";
     assert_eq!(world.finished, [(1, Some(text.into())), (2, Some(text.into()))]);
-    assert!(world.last_line().starts_with("relay=none, ") && world.last_line().contains("dsn=4.4.1, status=deferred (connect"));
+    assert!(
+        world.last_line().starts_with("relay=none, ")
+            && world.last_line().contains("dsn=4.4.1, status=deferred (connect")
+    );
     // Next time everything is looked for anew.
     world.job(abroad(3));
     assert_eq!(world.questions.len(), 1);
@@ -107,19 +111,29 @@ fn an_exchanger_that_refuses_to_talk_is_passed_over() {
 
 #[test]
 fn mx_session_limit() {
-    for (limit, servers) in [(Some(1), 1), (Some(2), 2), (None, 2)] {
-        let mut settings = outside();
-        settings.outbound.session_limit = limit;
-        let mut world = World::new(settings);
+    for (limit, servers) in [(1, 1), (2, 2), (0, 2)] {
+        let text = format!("inet_protocols = ipv4\nsmtp_mx_session_limit = {limit}");
+        let mut world = World::new(configured("smtp", &text));
         world.job(abroad(1));
         world.resolve_all();
         while !world.connects.is_empty() {
             let session = world.connect();
             world.say(session, "421 busy\r\n", 99);
         }
-        assert_eq!(world.addresses.len(), servers, "{limit:?}");
+        assert_eq!(world.addresses.len(), servers, "{limit}");
         assert!(world.last_line().ends_with("refused to talk to me: 421 busy)"), "{}", world.last_line());
         assert_eq!(world.outcomes[0].1.verdict, Deferred);
+    }
+}
+
+#[test]
+fn host_lookup() {
+    for (agent, name) in [("smtp", "smtp_host_lookup"), ("lmtp", "lmtp_host_lookup")] {
+        for (value, expected) in [("dns", Source::Dns), ("native", Source::Native), ("dns, native", Source::Native)] {
+            let mut world = World::new(configured(agent, &format!("inet_protocols = ipv4\n{name} = {value}")));
+            world.job(Job { nexthop: "[mx1.example.org]".into(), ..abroad(1) });
+            assert!(matches!(world.questions[0], ToResolver::Host { source, .. } if source == expected), "{value}");
+        }
     }
 }
 

@@ -115,21 +115,21 @@ impl<C: Content> Delivery<C> {
     }
 
     /// Tries the next server of the destination; gives the session back if there is none.
-    pub(super) fn connect_to_next(&mut self, id: SessionId, mut session: Session) -> Result<(), Session> {
-        let Some(next) = session.place.next() else { return Err(session) };
+    pub(super) fn connect_to_next(&mut self, id: SessionId, mut session: Session) -> Option<Session> {
+        let Some(next) = session.place.next() else { return Some(session) };
         session.go_to(next, &self.settings.my_hostname);
         session.state = State::Connecting;
         self.connect(id, session);
-        Ok(())
+        None
     }
 
     /// The server did not open the session. Another one may, within `mx_session_limit`; gives the session back if none is
     /// tried.
-    pub(super) fn refused_by_server(&mut self, id: SessionId, mut session: Session) -> Result<(), Session> {
-        let State::Refused(verdict) = &session.state else { return Err(session) };
+    pub(super) fn refused_by_server(&mut self, id: SessionId, mut session: Session) -> Option<Session> {
+        let State::Refused(verdict) = &session.state else { return Some(session) };
         session.refusals += 1;
         if self.settings.outbound.session_limit.is_some_and(|limit| session.refusals >= limit) {
-            return Err(session);
+            return Some(session);
         }
         if session.place.next().is_some()
             && let Some(work) = self.first_waiting(&session.nexthop)

@@ -131,7 +131,7 @@ impl<C: Content> Delivery<C> {
                 Next::Message => return self.next_message(id, session, now),
                 Next::Quit | Next::Gone | Next::Abort => {}
             }
-            let Err(session) = self.refused_by_server(id, session) else { return };
+            let Some(session) = self.refused_by_server(id, session) else { return };
             let nexthop = session.nexthop.clone();
             self.leave_pool(id, &session);
             match next {

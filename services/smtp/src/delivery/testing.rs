@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipc_config::diagnostic::Diagnostics;
+use ipc_config::postfix::main_cf::MainCf;
+use ipc_config::postfix::system::ThisHost;
+use ipc_config::section::Section;
 use ipc_messages::delivery::{Job, Outcome, Target};
 use ipc_messages::dns::Source;
 use proto_smtp::client::Config;
@@ -20,6 +25,20 @@ impl Content for Vec<u8> {
         buffer[..length].copy_from_slice(&rest[..length]);
         Ok(length)
     }
+}
+
+/// The settings of a transport whose `main.cf` has these lines beside the host's name.
+pub fn configured(agent: &str, text: &str) -> Settings {
+    let mut found = Diagnostics::new();
+    let text = format!("myhostname = mail.example.jp\ncompatibility_level = 3.6\n{text}\n");
+    let main = MainCf::parse(&text, "main.cf", Arc::new(ThisHost), &mut found);
+    let mut section = Section::of_main_cf(&main, "smtp", &mut found);
+    assert!(!found.is_fatal(), "{found:?}");
+    for (name, value) in [("agent", agent), ("service_name", agent), ("own_addresses", "192.0.2.1")] {
+        section.transport.insert(name, value);
+    }
+    section.foreign = vec!["private/dovecot-lmtp".into()];
+    Settings::new(&section)
 }
 
 pub fn settings() -> Settings {

@@ -1,0 +1,285 @@
+//! Every parameter by what it changes: each test plays the same scene for both agents under two values.
+
+use std::time::Duration;
+
+use ipc_messages::delivery::{Job, Verdict};
+
+use super::*;
+use crate::delivery::SessionId;
+use crate::delivery::testing::{World, configured, job};
+
+/// A line about a parameter of both agents: `X_` is its prefix, and what is about EHLO is about LHLO for LMTP.
+fn line(agent: &str, text: &str) -> String {
+    let text = text.replace("X_", &format!("{agent}_"));
+    if agent == "lmtp" { text.replace("helo_", "lhlo_").replace("ehlo_", "lhlo_") } else { text }
+}
+
+/// Calls `scene` with a fresh world of each agent under these lines.
+fn each(text: &str, mut scene: impl FnMut(World, &str)) {
+    for agent in ["lmtp", "smtp"] {
+        scene(World::new(configured(agent, &line(agent, text))), if agent == "lmtp" { "LHLO" } else { "EHLO" });
+    }
+}
+
+fn message(name: u64) -> Job {
+    Job { nexthop: "[192.0.2.7]".into(), ..job(name, &["a@example.jp"]) }
+}
+
+impl World {
+    /// A connection that was greeted for a message; the server announces all that matters.
+    fn open(&mut self) -> SessionId {
+        self.job(message(1));
+        let session = self.connect();
+        self.say(session, "220 ready ESMTP\r\n", 99);
+        self.heard(session);
+        self.say(session, "250-ready\r\n250-PIPELINING\r\n250 SIZE\r\n", 99);
+        session
+    }
+
+    /// The server takes what it is given.
+    fn take(&mut self, session: SessionId) {
+        self.heard(session);
+        self.say(session, "250 ok\r\n250 ok\r\n354 go\r\n", 99);
+        self.heard(session);
+        self.say(session, "250 ok\r\n", 99);
+    }
+
+    fn limit(&self, session: SessionId) -> u64 {
+        self.deadlines[&session].map_or(0, |limit| limit.as_secs())
+    }
+}
+
+#[test]
+fn helo_name() {
+    each("X_helo_name = other.example.jp", |mut world, verb| {
+        world.job(message(1));
+        let session = world.connect();
+        world.say(session, "220 ready\r\n", 99);
+        assert_eq!(world.heard(session), format!("{verb} other.example.jp\r\n"));
+    });
+}
+
+#[test]
+fn always_and_never_send_ehlo() {
+    for (text, greeting, verb) in [
+        ("smtp_always_send_ehlo = yes", "220 ready", "EHLO"),
+        ("smtp_always_send_ehlo = no", "220 ready", "HELO"),
+        ("smtp_always_send_ehlo = no", "220 ready ESMTP", "EHLO"),
+        ("smtp_never_send_ehlo = yes", "220 ready ESMTP", "HELO"),
+    ] {
+        let mut world = World::new(configured("smtp", text));
+        world.job(message(1));
+        let session = world.connect();
+        world.say(session, &format!("{greeting}\r\n"), 99);
+        assert_eq!(world.heard(session), format!("{verb} mail.example.jp\r\n"), "{text}");
+    }
+}
+
+#[test]
+fn discard_ehlo_keywords() {
+    for (text, commands) in [("", 3), ("X_discard_ehlo_keywords = pipelining, dsn", 1)] {
+        each(text, |mut world, _| {
+            let session = world.open();
+            assert_eq!(world.heard(session).lines().count(), commands);
+        });
+    }
+}
+
+#[test]
+fn skip_5xx_greeting() {
+    for (value, verdict) in [("yes", Verdict::Deferred), ("no", Verdict::Bounced)] {
+        each(&format!("X_skip_5xx_greeting = {value}"), |mut world, _| {
+            world.job(message(1));
+            let session = world.connect();
+            world.say(session, "554 go away\r\n", 99);
+            assert_eq!(world.outcomes[0].1.verdict, verdict);
+        });
+    }
+}
+
+#[test]
+fn skip_quit_response() {
+    for (value, at_once) in [("yes", true), ("no", false)] {
+        each(&format!("X_skip_quit_response = {value}\nX_connection_cache_on_demand = no"), |mut world, _| {
+            let session = world.open();
+            world.take(session);
+            assert_eq!(world.heard(session), "QUIT\r\n");
+            assert_eq!(!world.closed.is_empty(), at_once);
+            world.say(session, "221 bye\r\n", 99);
+            assert_eq!(world.closed, [session]);
+        });
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_quit_is_left() {
+    each("X_skip_quit_response = no\nX_connection_cache_on_demand = no\nX_quit_timeout = 7", |mut world, _| {
+        let session = world.open();
+        world.take(session);
+        assert_eq!(world.limit(session), 7);
+        world.delivery.timed_out(session, world.now);
+        world.turn();
+        assert_eq!(world.closed, [session]);
+    });
+}
+
+#[test]
+fn quote_rfc821_envelope() {
+    for (value, command) in [("yes", "RCPT TO:<\"a b\"@example.jp>"), ("no", "RCPT TO:<a b@example.jp>")] {
+        each(&format!("X_quote_rfc821_envelope = {value}"), |mut world, _| {
+            world.job(Job { nexthop: "[192.0.2.7]".into(), ..job(1, &["a b@example.jp"]) });
+            let session = world.connect();
+            world.say(session, "220 ready\r\n", 99);
+            world.heard(session);
+            world.say(session, "250-ready\r\n250 PIPELINING\r\n", 99);
+            assert_eq!(world.heard(session).lines().nth(1), Some(command));
+        });
+    }
+}
+
+#[test]
+fn line_length_limit() {
+    for (value, content) in [(0, "A: b\r\n\r\n..dot\r\nx\r\n.\r\n"), (3, "A: \r\n b\r\n\r\n..do\r\n t\r\nx\r\n.\r\n")] {
+        each(&format!("X_line_length_limit = {value}"), |mut world, _| {
+            let session = world.open();
+            world.heard(session);
+            world.say(session, "250 ok\r\n250 ok\r\n354 go\r\n", 99);
+            assert_eq!(world.heard(session), content);
+        });
+    }
+}
+
+#[test]
+fn time_limits() {
+    let text = "X_connect_timeout = 11\nX_helo_timeout = 12\nX_mail_timeout = 13\nX_rcpt_timeout = 14\nX_data_init_timeout = \
+                15\nX_data_xfer_timeout = 16\nX_data_done_timeout = 17\nX_rset_timeout = 18\n";
+    each(text, |mut world, _| {
+        world.job(message(1));
+        let session = world.connects[0];
+        assert_eq!(world.limit(session), 11);
+        let session = world.connect();
+        assert_eq!(world.limit(session), 12);
+        world.say(session, "220 ready\r\n", 99);
+        assert_eq!(world.limit(session), 12);
+        world.heard(session);
+        world.say(session, "250 ready\r\n", 99);
+        for (limit, reply) in [(13, "250"), (14, "250"), (15, "354")] {
+            assert_eq!(world.limit(session), limit);
+            world.say(session, &format!("{reply} ok\r\n"), 99);
+        }
+        assert_eq!(world.limit(session), 17);
+        world.say(session, "250 ok\r\n", 99);
+        world.job(message(2));
+        world.say(session, "250 ok\r\n", 99);
+        world.say(session, "550 no\r\n", 99);
+        assert_eq!(world.limit(session), 18);
+    });
+}
+
+#[test]
+fn data_xfer_timeout() {
+    each("X_data_xfer_timeout = 16", |mut world, _| {
+        // More than may be under way at once: the server does not read it.
+        let content = vec![b'x'; 500_000];
+        let job = Job { size: content.len() as u64, ..message(1) };
+        world.delivery.deliver(job, content, world.now);
+        world.turn();
+        let session = world.connect();
+        world.say(session, "220 ready\r\n250-ready\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n354 go\r\n", 999);
+        assert_eq!(world.limit(session), 16);
+    });
+}
+
+#[test]
+fn tcp_port() {
+    each("X_tcp_port = 2626", |mut world, _| {
+        world.job(message(1));
+        assert_eq!(world.addresses, ["192.0.2.7:2626".parse().unwrap()]);
+    });
+}
+
+#[test]
+fn connection_cache_on_demand() {
+    for (value, closed) in [("yes", 0), ("no", 1)] {
+        each(&format!("X_connection_cache_on_demand = {value}"), |mut world, _| {
+            let session = world.open();
+            world.take(session);
+            world.heard(session);
+            world.say(session, "221 bye\r\n", 99);
+            assert_eq!(world.closed.len(), closed);
+        });
+    }
+}
+
+#[test]
+fn connection_cache_time_limit() {
+    each("X_connection_cache_time_limit = 9", |mut world, _| {
+        let session = world.open();
+        world.take(session);
+        assert_eq!(world.limit(session), 9);
+    });
+}
+
+#[test]
+fn connection_reuse_limits() {
+    for (text, messages) in
+        [("", 3), ("X_connection_reuse_count_limit = 2", 2), ("X_connection_reuse_time_limit = 15", 2)]
+    {
+        each(text, |mut world, _| {
+            let session = world.open();
+            for name in 2..=5 {
+                world.take(session);
+                world.now += 10_000_000;
+                if name <= 3 {
+                    world.job(message(name));
+                }
+            }
+            assert_eq!(world.finished.len(), messages, "{text}");
+        });
+    }
+}
+
+#[test]
+fn mail_that_must_be_encrypted_does_not_leave_in_clear() {
+    for (level, connects) in [("none", 1), ("may", 1), ("encrypt", 0), ("verify", 0)] {
+        each(&format!("X_tls_security_level = {level}"), |mut world, _| {
+            world.job(message(1));
+            assert_eq!(world.connects.len(), connects, "{level}");
+            if connects == 0 {
+                let end = "dsn=4.7.5, status=deferred (TLS is required, but our TLS engine is unavailable)";
+                assert!(world.last_line().ends_with(end), "{}", world.last_line());
+            }
+        });
+    }
+}
+
+#[test]
+fn delay_logging_resolution_limit() {
+    for (digits, delay) in [(2, "delay=0.07, "), (0, "delay=0, ")] {
+        each(&format!("delay_logging_resolution_limit = {digits}"), |mut world, _| {
+            let session = world.open();
+            world.take(session);
+            assert!(world.last_line().contains(delay), "{}", world.last_line());
+        });
+    }
+}
+
+#[test]
+fn info_log_address_format() {
+    for (value, address) in [("external", "to=<\"a b\"@example.jp>"), ("internal", "to=<a b@example.jp>")] {
+        each(&format!("info_log_address_format = {value}"), |mut world, _| {
+            world.job(Job { nexthop: "[192.0.2.7]".into(), ..job(1, &["a b@example.jp"]) });
+            world.refuse("Connection refused");
+            assert!(world.log.last().unwrap().contains(address));
+        });
+    }
+}
+
+#[test]
+fn no_limit_is_no_deadline() {
+    assert_eq!(limited(Duration::ZERO), None);
+    each("X_connect_timeout = 0", |mut world, _| {
+        world.job(message(1));
+        assert!(world.deadlines.is_empty());
+    });
+}
