@@ -187,6 +187,7 @@ const SMTP: &[&str] = &[
     "myhostname",
     "inet_protocols",
     "ignore_mx_lookup_error",
+    "minimal_backoff_time",
     "delay_logging_resolution_limit",
     "info_log_address_format",
     "smtp_helo_name",
@@ -219,6 +220,8 @@ const SMTP: &[&str] = &[
     "smtp_defer_if_no_mx_address_found",
     "smtp_host_lookup",
     "smtp_tls_security_level",
+    "smtp_use_tls",
+    "smtp_starttls_timeout",
     "lmtp_lhlo_name",
     "lmtp_discard_lhlo_keywords",
     "lmtp_skip_5xx_greeting",
@@ -247,6 +250,8 @@ const SMTP: &[&str] = &[
     "lmtp_defer_if_no_mx_address_found",
     "lmtp_host_lookup",
     "lmtp_tls_security_level",
+    "lmtp_use_tls",
+    "lmtp_starttls_timeout",
 ];
 
 const LOOKUP: &[&str] = &[

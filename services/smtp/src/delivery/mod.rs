@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use ipc_messages::delivery::{FromAgent, Job};
 use ipc_messages::dns::ToResolver;
-use proto_smtp::client::{Failure, Step};
+use proto_smtp::client::{Client, Failure, Step};
 
 use self::outcomes::Work;
 use self::pool::{Place, Pool, Route};
@@ -75,6 +75,8 @@ pub enum Order {
     ConnectUnix { session: SessionId, index: u16 },
     /// Connect to this address, likewise.
     ConnectInet { session: SessionId, address: SocketAddr },
+    /// Begin TLS with the server of this name; [`Delivery::secured`] or [`Delivery::closed`] follows.
+    StartTls { session: SessionId, name: String },
     /// Send these bytes; [`Delivery::drained`] when they have left.
     Send { session: SessionId, bytes: Vec<u8> },
     /// Call [`Delivery::timed_out`] after this time; `None`: never.
@@ -233,6 +235,11 @@ impl<C: Content> Delivery<C> {
         self.refuse_pool(&session.nexthop, &outcomes::Verdict::deferred("4.4.1", reason), now);
     }
 
+    /// TLS is up.
+    pub fn secured(&mut self, id: SessionId, now: u64) {
+        self.end(id, now, |client| client.tls_started());
+    }
+
     /// Bytes from the server.
     pub fn received(&mut self, id: SessionId, mut bytes: &[u8], now: u64) {
         while !bytes.is_empty() {
@@ -265,7 +272,7 @@ impl<C: Content> Delivery<C> {
     pub fn closed(&mut self, id: SessionId, reason: &str, now: u64) {
         match self.sessions.get(&id).map(|session| &session.state) {
             Some(State::Connecting) => self.not_connected(id, reason, now),
-            _ => self.end(id, now, |client| client.disconnected()),
+            _ => self.lost(id, now, |client| client.disconnected()),
         }
     }
 
@@ -281,7 +288,7 @@ impl<C: Content> Delivery<C> {
                     self.quit(id, session);
                 }
             }
-            _ => self.end(id, now, |client| client.timed_out()),
+            _ => self.lost(id, now, |client| client.timed_out()),
         }
     }
 
@@ -296,7 +303,7 @@ impl<C: Content> Delivery<C> {
         }
     }
 
-    fn end(&mut self, id: SessionId, now: u64, how: impl FnOnce(&mut proto_smtp::client::Client)) {
+    fn end(&mut self, id: SessionId, now: u64, how: impl FnOnce(&mut Client)) {
         let Some(mut session) = self.sessions.remove(&id) else { return };
         if let Some(client) = &mut session.client {
             how(client);

@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use proto_smtp::client::{Action, Client, Config, Outcome};
+use proto_smtp::client::{Action, Client, Config, Outcome, Tls};
 
 use super::outcomes::Verdict;
 use super::pool::Place;
@@ -17,6 +17,8 @@ pub(super) struct Session {
     pub nexthop: Rc<str>,
     /// Where it goes.
     pub place: Place,
+    /// TLS is left out: the server has failed at it.
+    pub clear: bool,
     /// Servers that were talked to and did not open the session.
     pub refusals: usize,
     /// The server with its address, for texts.
@@ -72,6 +74,7 @@ impl Session {
             relay: place.relay(my_hostname),
             host: place.host(my_hostname).into(),
             place,
+            clear: false,
             refusals: 0,
             client: None,
             state: State::Connecting,
@@ -88,7 +91,8 @@ impl Session {
 
     /// The connection is made: waits for the greeting.
     pub fn greet(&mut self, settings: &Settings) {
-        self.client = Some(Client::new(Config { server: self.server.clone(), ..settings.session.clone() }));
+        let tls = if self.clear { Tls::None } else { settings.session.tls };
+        self.client = Some(Client::new(Config { server: self.server.clone(), tls, ..settings.session.clone() }));
         self.state = State::Greeting;
     }
 
@@ -197,9 +201,10 @@ impl<C: Content> Delivery<C> {
                 self.orders.push_back(Order::Close { session: id });
                 return Next::Gone;
             }
-            Action::StartTls | Action::Authenticate(_) | Action::Challenge(_) => {
-                unreachable!("neither TLS nor authentication was asked for")
+            Action::StartTls => {
+                self.orders.push_back(Order::StartTls { session: id, name: session.place.tls_name() });
             }
+            Action::Authenticate(_) | Action::Challenge(_) => unreachable!("authentication was not asked for"),
         }
         Next::Poll
     }

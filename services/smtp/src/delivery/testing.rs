@@ -45,6 +45,7 @@ pub fn settings() -> Settings {
     let time_limits = TimeLimits {
         connect: Duration::ZERO,
         hello: Duration::from_secs(300),
+        starttls: Duration::from_secs(300),
         mail: Duration::from_secs(301),
         rcpt: Duration::from_secs(302),
         data_init: Duration::from_secs(120),
@@ -65,6 +66,7 @@ pub fn settings() -> Settings {
         session: Config::new(true, "mail.example.jp", ""),
         wait_for_quit: false,
         unprotected: None,
+        tls_patience: 0,
         reuse,
         time_limits,
         outbound: outbound(false),
@@ -142,6 +144,8 @@ pub struct World {
     pub deadlines: BTreeMap<SessionId, Option<Duration>>,
     pub closed: Vec<SessionId>,
     pub aborted: Vec<SessionId>,
+    /// Sessions that began TLS.
+    pub tls: Vec<SessionId>,
     /// Addresses that connections were asked to, in order.
     pub addresses: Vec<SocketAddr>,
     /// What the resolver was asked and has not answered.
@@ -161,6 +165,7 @@ impl World {
             deadlines: BTreeMap::new(),
             closed: Vec::new(),
             aborted: Vec::new(),
+            tls: Vec::new(),
             addresses: Vec::new(),
             questions: VecDeque::new(),
         }
@@ -182,6 +187,7 @@ impl World {
                     self.addresses.push(address);
                 }
                 Order::Ask(question) => self.questions.push_back(question),
+                Order::StartTls { session, .. } => self.tls.push(session),
                 Order::Send { session, bytes } => self.sent.entry(session).or_default().extend(bytes),
                 Order::Deadline { session, after } => drop(self.deadlines.insert(session, after)),
                 Order::Close { session } => self.closed.push(session),

@@ -36,6 +36,14 @@ impl World {
         session
     }
 
+    /// The same once more; the reply to the greeting is still to come.
+    fn open_again(&mut self) -> SessionId {
+        self.job(message(2));
+        let session = self.connect();
+        self.say(session, "220 ready ESMTP\r\n", 99);
+        session
+    }
+
     /// The server takes what it is given.
     fn take(&mut self, session: SessionId) {
         self.heard(session);
@@ -239,18 +247,100 @@ fn connection_reuse_limits() {
     }
 }
 
+/// A session whose server offers STARTTLS, after its reply to the greeting.
+fn with_starttls(world: &mut World, job: Job) -> SessionId {
+    world.job(job);
+    let session = world.connect();
+    world.say(session, "220 ready ESMTP\r\n", 99);
+    world.heard(session);
+    world.say(session, "250-ready\r\n250 STARTTLS\r\n", 99);
+    session
+}
+
 #[test]
-fn mail_that_must_be_encrypted_does_not_leave_in_clear() {
-    for (level, connects) in [("none", 1), ("may", 1), ("encrypt", 0), ("verify", 0)] {
-        each(&format!("X_tls_security_level = {level}"), |mut world, _| {
-            world.job(message(1));
-            assert_eq!(world.connects.len(), connects, "{level}");
-            if connects == 0 {
-                let end = "dsn=4.7.5, status=deferred (TLS is required, but our TLS engine is unavailable)";
-                assert!(world.last_line().ends_with(end), "{}", world.last_line());
+fn tls_security_level() {
+    let lines = [
+        "",
+        "X_tls_security_level = none",
+        "X_tls_security_level = may",
+        "X_tls_security_level = encrypt",
+        "X_use_tls = yes",
+    ];
+    for (text, tls) in lines.into_iter().zip([false, false, true, true, true]) {
+        each(text, |mut world, verb| {
+            let session = with_starttls(&mut world, message(1));
+            assert_eq!(world.heard(session).starts_with("STARTTLS\r\n"), tls, "{text}");
+            if tls {
+                world.say(session, "220 go\r\n", 99);
+                assert_eq!(world.tls, [session]);
+                world.delivery.secured(session, world.now);
+                world.turn();
+                assert!(world.heard(session).starts_with(verb), "what was said in clear is forgotten");
+                world.say(session, "250 ready\r\n", 99);
+                assert!(world.heard(session).starts_with("MAIL FROM"));
             }
         });
     }
+}
+
+#[test]
+fn encryption_that_is_required_is_not_left_out() {
+    each("X_tls_security_level = encrypt", |mut world, _| {
+        let session = with_starttls(&mut world, message(1));
+        world.say(session, "220 go\r\n", 99);
+        world.delivery.closed(session, "tls", world.now);
+        world.turn();
+        let end = "dsn=4.7.5, status=deferred (Cannot start TLS: handshake failure)";
+        assert!(world.last_line().ends_with(end), "{}", world.last_line());
+        // Another server does not offer it.
+        let session = world.open_again();
+        world.say(session, "250 ready\r\n", 99);
+        assert!(world.last_line().contains("dsn=4.7.4, status=deferred (TLS is required, but was not offered by host"));
+    });
+}
+
+#[test]
+fn opportunistic_tls_that_fails_is_left_out_for_mail_that_has_waited() {
+    // The message became active 5 s after it had come.
+    for (patience, in_clear) in [(5, true), (6, false)] {
+        each(&format!("X_tls_security_level = may\nminimal_backoff_time = {patience}"), |mut world, _| {
+            let session = with_starttls(&mut world, Job { active: 6_000_000, ..message(1) });
+            world.say(session, "220 go\r\n", 99);
+            world.heard(session);
+            world.delivery.closed(session, "tls", world.now);
+            world.turn();
+            assert_eq!(world.connects.is_empty(), !in_clear);
+            if !in_clear {
+                let end = "dsn=4.7.5, status=deferred (Cannot start TLS: handshake failure)";
+                return assert!(world.last_line().ends_with(end), "{}", world.last_line());
+            }
+            let session = world.connect();
+            world.say(session, "220 ready ESMTP\r\n", 99);
+            world.heard(session);
+            world.say(session, "250-ready\r\n250 STARTTLS\r\n", 99);
+            assert!(world.heard(session).starts_with("MAIL FROM"));
+        });
+    }
+}
+
+#[test]
+fn mail_for_verified_servers_waits() {
+    each("X_tls_security_level = verify", |mut world, _| {
+        world.job(message(1));
+        assert!(world.connects.is_empty());
+        let end = "dsn=4.7.5, status=deferred (TLS is required, but our TLS engine is unavailable)";
+        assert!(world.last_line().ends_with(end), "{}", world.last_line());
+    });
+}
+
+#[test]
+fn starttls_timeout() {
+    each("X_tls_security_level = may\nX_starttls_timeout = 19", |mut world, _| {
+        let session = with_starttls(&mut world, message(1));
+        assert_eq!(world.limit(session), 19);
+        world.say(session, "220 go\r\n", 99);
+        assert_eq!(world.limit(session), 19);
+    });
 }
 
 #[test]
