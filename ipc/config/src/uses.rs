@@ -189,6 +189,7 @@ const SMTP: &[&str] = &[
     "myhostname",
     "inet_protocols",
     "ignore_mx_lookup_error",
+    "disable_mime_output_conversion",
     "minimal_backoff_time",
     "delay_logging_resolution_limit",
     "info_log_address_format",

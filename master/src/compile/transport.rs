@@ -132,7 +132,7 @@ impl Builder<'_> {
                 section.transport.insert("service_name", self.row.name.clone());
                 section.transport.insert("agent", called.unwrap_or("smtp"));
                 section.transport.insert("own_addresses", self.own_addresses());
-                self.note_verification(agent.unwrap_or("smtp"));
+                self.note_verification(called.unwrap_or("smtp"));
                 self.destinations(&mut section, &mut foreign);
             }
             "cleanup" | "qmgr" => {

@@ -34,6 +34,8 @@ pub struct Settings {
     pub delay_digits: u32,
     /// `info_log_address_format` is `external`: addresses in the log are quoted where they must be.
     pub quote_addresses: bool,
+    /// Not `disable_mime_output_conversion`: content in 8 bits is encoded for servers that take 7 only.
+    pub convert: bool,
     /// How a session is held; the server's name is missing.
     pub session: client::Config,
     /// Not `skip_quit_response`: the reply to QUIT is waited for.
@@ -184,6 +186,7 @@ impl Settings {
             sockets: section.foreign.clone(),
             delay_digits: values.number("delay_logging_resolution_limit") as u32,
             quote_addresses: values.text("info_log_address_format") == "external",
+            convert: !values.boolean("disable_mime_output_conversion"),
             session: session(&own),
             wait_for_quit: !own.boolean("skip_quit_response"),
             unprotected: unprotected(&own),

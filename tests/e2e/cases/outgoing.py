@@ -148,3 +148,16 @@ def _(world):
     world.wait_log(queue_id + r": to=<somebody@extdomain\.test>, relay=exthost\.extdomain\.test\[198\.51\.100\.10\]:25, " + TIMES + r", dsn=4\.7\.4, "
                    r"status=deferred \(TLS is required, but was not offered by host exthost\.extdomain\.test\[198\.51\.100\.10\]\)")
     assert not any(command.startswith("MAIL") for command in server.commands), server.commands
+
+
+@case("out-7bit", "content in 8 bits becomes quoted-printable for a server without 8BITMIME")
+def _(world):
+    world.tutorial_003()
+    server = sink(world, extensions=("PIPELINING",))
+    header = b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    queue_id = send(world, data=header + "ä = b \r\n".encode() + b"x" * 80)
+    world.wait_log(queue_id + r": .*status=sent")
+    assert "MAIL FROM:<mailuser@maildomain.test>" in server.commands, server.commands
+    text, = server.messages
+    assert text.endswith(b"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A4 =3D b=20\r\n" + b"x" * 73 + b"=\r\nxxxxxxx\r\n"), text
+    assert b"8bit" not in text, text

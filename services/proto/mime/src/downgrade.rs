@@ -225,11 +225,17 @@ mod tests {
                 "Content-Transfer-Encoding: 8BIT\nSubject: x\n\nä = b \n\t\nlast",
                 "Subject: x\nContent-Transfer-Encoding: quoted-printable\n\n=C3=A4 =3D b=20\n=09\nlast\n",
             ),
-            ("Content-Transfer-Encoding:\n binary\n\n\u{7}x\n", "Content-Transfer-Encoding: quoted-printable\n\n=07x\n"),
+            (
+                "Content-Transfer-Encoding:\n binary\n\n\u{7}x\n",
+                "Content-Transfer-Encoding: quoted-printable\n\n=07x\n",
+            ),
             // Not declared, or declared as something else.
             ("Subject: x\n\nä\n", "Subject: x\n\nä\n"),
             ("Content-Transfer-Encoding: base64\n\nw6Q=\n", "Content-Transfer-Encoding: base64\n\nw6Q=\n"),
-            ("Content-Transfer-Encoding: 7bit\nContent-Transfer-Encoding: 8bit\n\nä\n", "Content-Transfer-Encoding: 7bit\nContent-Transfer-Encoding: 8bit\n\nä\n"),
+            (
+                "Content-Transfer-Encoding: 7bit\nContent-Transfer-Encoding: 8bit\n\nä\n",
+                "Content-Transfer-Encoding: 7bit\nContent-Transfer-Encoding: 8bit\n\nä\n",
+            ),
             // A header alone, and nothing at all.
             ("Content-Transfer-Encoding: 8bit", "Content-Transfer-Encoding: quoted-printable\n"),
             ("", ""),
@@ -294,7 +300,9 @@ mod tests {
         let end = format!("Content-Transfer-Encoding: quoted-printable\n{}", &long[..SOFT_BREAK + 1]);
         assert!(downgraded(message.as_bytes(), 999).starts_with(&end));
         // Multiparts beyond the depth are text.
-        let nested: String = (0..=limits::DEPTH).map(|at| format!("Content-Type: multipart/mixed; boundary=b{at:03}\n\n--b{at:03}\n")).collect();
+        let nested: String = (0..=limits::DEPTH)
+            .map(|at| format!("Content-Type: multipart/mixed; boundary=b{at:03}\n\n--b{at:03}\n"))
+            .collect();
         let mut downgrade = Downgrade::default();
         downgrade.push(nested.as_bytes(), &mut Vec::new());
         assert_eq!(downgrade.boundaries.len(), limits::DEPTH);

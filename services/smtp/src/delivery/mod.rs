@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use ipc_messages::delivery::{FromAgent, Job};
 use ipc_messages::dns::ToResolver;
+use proto_mime::downgrade::Downgrade;
 use proto_smtp::client::{Client, Failure, Step};
 
 use self::outcomes::Work;
@@ -422,6 +423,7 @@ impl<C: Content> Delivery<C> {
                 return false;
             }
         };
+        let narrow = work.job.eight_bit && !client.capabilities().eight_bit_mime && self.settings.convert;
         let times = Times { handed: work.handed, connected: Some(now), done: now };
         for position in translated.bad {
             let failure = outcomes::Verdict::bounced("5.1.3", "bad address syntax".into());
@@ -432,7 +434,13 @@ impl<C: Content> Delivery<C> {
             return false;
         }
         session.uses += 1;
-        session.state = State::Busy(Current { job: name, positions: translated.positions, began: now, content: None });
+        session.state = State::Busy(Current {
+            job: name,
+            positions: translated.positions,
+            began: now,
+            content: None,
+            downgrade: narrow.then(Downgrade::default),
+        });
         client.deliver(translated.envelope);
         true
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
+use proto_mime::downgrade::Downgrade;
 use proto_smtp::client::{Action, Client, Config, Outcome, Tls};
 
 use super::outcomes::Verdict;
@@ -64,6 +65,28 @@ pub(super) struct Current {
     pub began: u64,
     /// While content is being sent: how much was read.
     pub content: Option<u64>,
+    /// The server takes 7 bits only, and the content has more.
+    pub downgrade: Option<Downgrade>,
+}
+
+impl Current {
+    /// Gives what was read to the client machine, which is handed nothing after the `last` piece.
+    fn pass_on(&mut self, client: &mut Client, text: &[u8], last: bool) {
+        match &mut self.downgrade {
+            None => client.content(text),
+            Some(downgrade) => {
+                let mut converted = Vec::with_capacity(text.len());
+                downgrade.push(text, &mut converted);
+                if last {
+                    std::mem::take(downgrade).finish(&mut converted);
+                }
+                client.content(&converted);
+            }
+        }
+        if last {
+            client.end_of_content();
+        }
+    }
 }
 
 impl Session {
@@ -256,12 +279,10 @@ impl<C: Content> Delivery<C> {
             self.unreadable(session, now);
             return Some(Next::Abort);
         };
-        client.content(&self.buffer[..length]);
         let read = read + length as u64;
         current.content = Some(read).filter(|&read| read < work.job.size);
-        if current.content.is_none() {
-            client.end_of_content();
-        }
+        let last = current.content.is_none();
+        current.pass_on(client, &self.buffer[..length], last);
         Some(Next::Poll)
     }
 

@@ -64,6 +64,7 @@ pub fn settings() -> Settings {
         delay_digits: 2,
         quote_addresses: true,
         session: Config::new(true, "mail.example.jp", ""),
+        convert: true,
         wait_for_quit: false,
         unprotected: None,
         tls_patience: 0,

@@ -158,6 +158,29 @@ fn line_length_limit() {
 }
 
 #[test]
+fn disable_mime_output_conversion() {
+    const WIDE: &str = "Content-Transfer-Encoding: 8bit\r\n\r\n\u{e4}\r\n.\r\n";
+    const NARROW: &str = "Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A4\r\n.\r\n";
+    for (value, extension, body, content) in
+        [("no", "8BITMIME", " BODY=8BITMIME", WIDE), ("no", "HELP", "", NARROW), ("yes", "HELP", "", WIDE)]
+    {
+        each(&format!("disable_mime_output_conversion = {value}"), |mut world, _| {
+            let text = "Content-Transfer-Encoding: 8bit\n\n\u{e4}".as_bytes().to_vec();
+            let job = Job { eight_bit: true, size: text.len() as u64, ..message(1) };
+            world.delivery.deliver(job, text, world.now);
+            world.turn();
+            let session = world.connect();
+            world.say(session, "220 ready ESMTP\r\n", 99);
+            world.heard(session);
+            world.say(session, &format!("250-ready\r\n250-PIPELINING\r\n250 {extension}\r\n"), 99);
+            assert_eq!(world.heard(session).lines().next(), Some(format!("MAIL FROM:<x@example.com>{body}").as_str()));
+            world.say(session, "250 ok\r\n250 ok\r\n354 go\r\n", 99);
+            assert_eq!(world.heard(session), content);
+        });
+    }
+}
+
+#[test]
 fn time_limits() {
     let text = "X_connect_timeout = 11\nX_helo_timeout = 12\nX_mail_timeout = 13\nX_rcpt_timeout = 14\nX_data_init_timeout = \
                 15\nX_data_xfer_timeout = 16\nX_data_done_timeout = 17\nX_rset_timeout = 18\n";
