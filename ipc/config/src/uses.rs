@@ -192,6 +192,8 @@ const SMTP: &[&str] = &[
     "myhostname",
     "inet_protocols",
     "ignore_mx_lookup_error",
+    "disable_mime_output_conversion",
+    "minimal_backoff_time",
     "delay_logging_resolution_limit",
     "info_log_address_format",
     "soft_bounce",
@@ -225,6 +227,8 @@ const SMTP: &[&str] = &[
     "smtp_defer_if_no_mx_address_found",
     "smtp_host_lookup",
     "smtp_tls_security_level",
+    "smtp_use_tls",
+    "smtp_starttls_timeout",
     "lmtp_lhlo_name",
     "lmtp_discard_lhlo_keywords",
     "lmtp_skip_5xx_greeting",
@@ -253,6 +257,8 @@ const SMTP: &[&str] = &[
     "lmtp_defer_if_no_mx_address_found",
     "lmtp_host_lookup",
     "lmtp_tls_security_level",
+    "lmtp_use_tls",
+    "lmtp_starttls_timeout",
 ];
 
 const LOOKUP: &[&str] = &[
