@@ -13,6 +13,7 @@ use crate::postfix::main_cf::MainCf;
 use crate::postfix::match_list::{MatchList, NetworkList};
 use crate::postfix::restrictions::{self, Rule};
 use crate::postfix::smtpd;
+use crate::postfix::table::transport::Owner;
 use crate::postfix::table::{self, Kind};
 use crate::uses;
 use ipc_messages::tls::Offer;
@@ -144,6 +145,28 @@ impl Section {
             section.classes = restrictions::classes(&mut main.settings(found));
         }
         section
+    }
+
+    /// Adds delivery agents (their names in `master.cf`, and their programs), with what `main` sets for each of them alone
+    /// (`lmtp_destination_concurrency_limit`). What is wrong with it is added to `found`.
+    pub fn add_transports(&mut self, transports: Vec<(String, String)>, main: &MainCf, found: &mut Diagnostics) {
+        let agents = || table::transport::PARAMETERS.iter().filter(|parameter| parameter.owner == Owner::Agents);
+        for (transport, _) in &transports {
+            for parameter in agents() {
+                let name = format!("{transport}{}", parameter.suffix);
+                if !main.is_set(&name) {
+                    continue;
+                }
+                let mut settings = main.settings(found);
+                let value = match parameter.kind {
+                    Kind::Integer { .. } => settings.integer(&name).to_string(),
+                    Kind::Time { .. } => settings.time(&name).as_secs().to_string(),
+                    _ => settings.text(&name),
+                };
+                self.transport.insert(name, value);
+            }
+        }
+        self.transports = transports;
     }
 
     /// The connector's index of a name.

@@ -9,7 +9,6 @@ use ipc_config::diagnostic::Diagnostics;
 use ipc_config::postfix::main_cf::MainCf;
 use ipc_config::postfix::master_cf::{Endpoint, Host, MasterCf, Row};
 use ipc_config::postfix::restrictions;
-use ipc_config::postfix::table::transport::Owner;
 use ipc_config::postfix::table::{self, Kind};
 use ipc_config::section::Section;
 use ipc_messages::control::{Folder, FolderAccess};
@@ -95,30 +94,8 @@ pub(super) fn services(
     for spec in &mut table.services {
         if spec.program.name == "qmgr" {
             let mut section: Section = postcard::from_bytes(&spec.section).expect("our own section");
-            section.transports = transports.clone();
-            agent_parameters(main, &mut section, found);
+            section.add_transports(transports.clone(), main, found);
             spec.section = encode(&section);
-        }
-    }
-}
-
-/// The parameters that the administrator has set for one delivery agent (`lmtp_destination_concurrency_limit`), in canonical
-/// form.
-fn agent_parameters(main: &MainCf, section: &mut Section, found: &mut Diagnostics) {
-    let agents = table::transport::PARAMETERS.iter().filter(|parameter| parameter.owner == Owner::Agents);
-    for parameter in agents {
-        for (transport, _) in &section.transports {
-            let name = format!("{transport}{}", parameter.suffix);
-            if !main.is_set(&name) {
-                continue;
-            }
-            let mut settings = main.settings(found);
-            let value = match parameter.kind {
-                Kind::Integer { .. } => settings.integer(&name).to_string(),
-                Kind::Time { .. } => settings.time(&name).as_secs().to_string(),
-                _ => settings.text(&name),
-            };
-            section.transport.insert(name, value);
         }
     }
 }

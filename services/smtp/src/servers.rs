@@ -51,8 +51,7 @@ impl Query {
             Failure::NoData => ("5.4.4", "Host found but no data record of requested type"),
             Failure::Temporary(_) => ("4.4.3", "Host not found, try again"),
         };
-        let reason =
-            format!("Host or domain name not found. Name service error for name={name} type={kind}: {what}");
+        let reason = format!("Host or domain name not found. Name service error for name={name} type={kind}: {what}");
         Refusal { status, reason }
     }
 }
@@ -216,7 +215,8 @@ impl Lookup {
     fn nobody(&self, outbound: &Outbound) -> Refusal {
         let temporary = self.failures.iter().find(|(_, failure)| matches!(failure, Failure::Temporary(_)));
         let Some((query, failure)) = temporary.or(self.failures.last_key_value()) else {
-            let reason = format!("no server of {} has an address of a family that inet_protocols names", self.site.name);
+            let reason =
+                format!("no server of {} has an address of a family that inet_protocols names", self.site.name);
             return Refusal { status: "4.4.4", reason };
         };
         let mut refusal = query.refusal(failure);

@@ -1,7 +1,7 @@
 //! The restriction lists at each stage of a session: which apply, what has to be asked of others first, what is logged.
 //! What the lists decide is [`crate::policy`]'s business.
 
-use ipc_messages::dns::{Failure, FromResolver, ToResolver};
+use ipc_messages::dns::{Failure, FromResolver, Source, ToResolver};
 use ipc_messages::lookup::{FromLookup, ToLookup};
 use proto_smtp::address::Address;
 use proto_smtp::reply::Reply;
@@ -138,7 +138,9 @@ impl Smtpd {
                 cx.send(peer, &ToLookup::Check { corr, sender, address }, Vec::new())
             }
             Query::Value { table, key } => cx.send(peer, &ToLookup::Table { corr, table, key }, Vec::new()),
-            Query::Host(name, family) => cx.send(peer, &ToResolver::Host { corr, name, family }, Vec::new()),
+            Query::Host(name, family) => {
+                cx.send(peer, &ToResolver::Host { corr, name, family, source: Source::Dns }, Vec::new())
+            }
             Query::Exchanges(name) => cx.send(peer, &ToResolver::Mx { corr, name }, Vec::new()),
         };
         if sent.is_err() {

@@ -219,7 +219,11 @@ fn hosts_come_first() {
 fn equal_questions_are_asked_once() {
     let mut bench = Bench::local();
     bench.ask_host("a.example");
-    bench.resolver.ask("two", ToResolver::Host { corr: 7, name: "A.EXAMPLE.".into(), family: Family::V4, source: Source::Native }, bench.now);
+    bench.resolver.ask(
+        "two",
+        ToResolver::Host { corr: 7, name: "A.EXAMPLE.".into(), family: Family::V4, source: Source::Native },
+        bench.now,
+    );
     bench.settle();
     bench.answer(&[a("a.example.", [192, 0, 2, 1])]);
     let askers: Vec<&str> = bench.answers.iter().map(|(asker, _)| *asker).collect();

@@ -9,11 +9,11 @@
 //! Content is read from the message's descriptor a piece at a time, and not while [`IN_FLIGHT`] bytes wait for the server.
 
 mod outcomes;
+#[cfg(test)]
+mod outside;
 mod pool;
 mod route;
 mod session;
-#[cfg(test)]
-mod outside;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -20,7 +20,8 @@ impl World {
     fn resolve(&mut self, exchangers: Result<&[(u16, &str)], Failure>, hosts: Result<&[&str], Failure>) {
         let answer = match self.questions.pop_front().expect("a question") {
             ToResolver::Mx { corr, .. } => {
-                let exchange = |(preference, host): &(u16, &str)| Exchange { preference: *preference, host: (*host).into() };
+                let exchange =
+                    |(preference, host): &(u16, &str)| Exchange { preference: *preference, host: (*host).into() };
                 let answer = exchangers.map(|all| Found { records: all.iter().map(exchange).collect(), secure: false });
                 FromResolver::Mx { corr, answer }
             }
@@ -84,7 +85,10 @@ fn exchangers_that_cannot_be_reached_are_passed_over() {
     world.refuse("Connection timed out");
     let text = "connect to mx2.example.org[192.0.2.20]:25: Connection timed out";
     assert_eq!(world.finished, [(1, Some(text.into())), (2, Some(text.into()))]);
-    assert!(world.last_line().starts_with("relay=none, ") && world.last_line().contains("dsn=4.4.1, status=deferred (connect"));
+    assert!(
+        world.last_line().starts_with("relay=none, ")
+            && world.last_line().contains("dsn=4.4.1, status=deferred (connect")
+    );
     // Next time everything is looked for anew.
     world.job(abroad(3));
     assert_eq!(world.questions.len(), 1);

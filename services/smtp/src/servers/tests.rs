@@ -84,8 +84,14 @@ fn servers_of_a_domain() {
         (Ok(vec![(0, ""), (10, "c.example")]), ok(&["c.example[192.0.2.30]"])),
         // Only those better than ourselves.
         (Ok(vec![(10, "c.example"), (20, "us.example"), (30, "b.example")]), ok(&["c.example[192.0.2.30]"])),
-        (Ok(vec![(10, "us.example"), (20, "c.example")]), refused("5.4.6", "mail for example.com loops back to myself")),
-        (Ok(vec![(5, "none.example"), (10, "us.example")]), refused("4.4.4", "unable to find primary relay for example.com")),
+        (
+            Ok(vec![(10, "us.example"), (20, "c.example")]),
+            refused("5.4.6", "mail for example.com loops back to myself"),
+        ),
+        (
+            Ok(vec![(5, "none.example"), (10, "us.example")]),
+            refused("4.4.4", "unable to find primary relay for example.com"),
+        ),
         // What the name servers cannot say now is no "no".
         (
             Err(Failure::Temporary("SERVFAIL".into())),

@@ -63,8 +63,7 @@ enum Content {
 impl Transaction {
     /// `kept` of a connection that has carried a message before.
     pub fn new(envelope: Envelope, config: &Config, capabilities: &Capabilities, kept: bool) -> Self {
-        let written =
-            |address: &Address| if config.quote_envelope { address.quoted() } else { address.to_string() };
+        let written = |address: &Address| if config.quote_envelope { address.quoted() } else { address.to_string() };
         let mut commands = VecDeque::with_capacity(envelope.recipients.len() + 2);
         let given = envelope.parameters;
         let parameters = MailParameters {

@@ -129,6 +129,10 @@ pub struct Lmtp {
     pub line_length_limit: usize,
     /// Bad commands in a row before the session ends.
     pub bad_command_limit: u64,
+    /// `lmtp_client_workarounds`: blanks before the path of MAIL and RCPT are passed over.
+    pub whitespace_before_path: bool,
+    /// `lmtp_client_workarounds`: a path of MAIL and RCPT may lack its `<` and `>`.
+    pub mailbox_for_path: bool,
 }
 
 impl Default for Lmtp {
@@ -140,6 +144,8 @@ impl Default for Lmtp {
             recipient_limit: 10_000,
             line_length_limit: 4096,
             bad_command_limit: 10,
+            whitespace_before_path: false,
+            mailbox_for_path: false,
         }
     }
 }

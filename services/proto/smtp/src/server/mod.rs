@@ -276,10 +276,14 @@ impl Session {
         }
     }
 
-    /// The protocol for a Received header: `ESMTPSA`, `UTF8SMTP`, … (RFC 3848 section 2, RFC 6531 section 4.3).
+    /// The protocol for a Received header: `ESMTPSA`, `UTF8SMTP`, `UTF8LMTP`, … (RFC 3848 section 2, RFC 6531 section 4.3).
     pub fn received_protocol(&self) -> String {
         let smtputf8 = self.transaction.as_ref().is_some_and(|transaction| transaction.smtputf8);
-        let mut protocol = String::from(if smtputf8 { "UTF8SMTP" } else { self.protocol() });
+        let mut protocol = match (smtputf8, self.protocol()) {
+            (true, "LMTP") => "UTF8LMTP".to_owned(),
+            (true, _) => "UTF8SMTP".to_owned(),
+            (false, protocol) => protocol.to_owned(),
+        };
         if self.protocol() != "SMTP" {
             protocol.push_str(if self.tls { "S" } else { "" });
             protocol.push_str(if self.user.is_some() { "A" } else { "" });
