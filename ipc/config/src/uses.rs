@@ -11,6 +11,7 @@ pub fn parameters(program: &str) -> &'static [&'static str] {
         "bounce" => BOUNCE,
         "smtp" => SMTP,
         "trivial-rewrite" => LOOKUP,
+        "showq" => &["authorized_mailq_users", "authorized_flush_users", "mail_owner"],
         "dns" => &[],
         "anvil" => &["anvil_rate_time_unit", "anvil_status_update_time"],
         _ => &[],
@@ -133,6 +134,7 @@ const CLEANUP: &[&str] = &[
     "header_size_limit",
     "hopcount_limit",
     "message_size_limit",
+    "queue_minfree",
     "message_drop_headers",
     "message_strip_characters",
     "cleanup_replace_stray_cr_lf",
@@ -375,7 +377,7 @@ const IMAP: &[&str] = &[
 mod tests {
     use super::*;
 
-    const PROGRAMS: [&str; 14] = [
+    const PROGRAMS: [&str; 15] = [
         "postlogd",
         "smtpd",
         "cleanup",
@@ -385,6 +387,7 @@ mod tests {
         "trivial-rewrite",
         "dns",
         "anvil",
+        "showq",
         "auth",
         "lmtp",
         "deliver",
