@@ -36,7 +36,8 @@ def _(world):
         reader.command("NOOP")      # a session of before the first reload still works
     doubled = load.check(60)
     world.notes.append("%d messages, %d twice" % (len(load.acknowledged), doubled))
-    assert doubled == 0
+    # A reload of the real Postfix ends its agents, in the middle of a delivery, too.
+    assert world.target != "ours" or doubled == 0, doubled
 
 
 @case("reload-broken", "a broken dovecot.conf is refused and leaves everything as it was", targets=("ours",))
