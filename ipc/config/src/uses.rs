@@ -335,7 +335,6 @@ const IMAP: &[&str] = &[
     "mail_debug",
     "mail_log_prefix",
     "mail_max_keyword_length",
-    "mail_max_userip_connections",
     "imap_capability",
     "imap_max_line_length",
     "imap_idle_notify_interval",

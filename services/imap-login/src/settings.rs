@@ -21,6 +21,8 @@ pub struct Settings {
     tls: Tls,
     /// `imap_id_send`.
     id: Vec<(String, String)>,
+    /// `mail_max_userip_connections`; 0 for no limit.
+    pub max_sessions: u64,
     /// `login_trusted_networks`.
     trusted: Vec<IpNet>,
     /// Key pairs, if TLS can be had.
@@ -43,6 +45,7 @@ impl Settings {
                 (_, Some(_)) => Tls::Yes,
             },
             id: id_fields(text("imap_id_send")),
+            max_sessions: section.mailbox.number("mail_max_userip_connections"),
             trusted: section.mailbox.list("login_trusted_networks").into_iter().filter_map(network).collect(),
             offer: section.tls.clone(),
             format: Format::new(text("login_log_format"), text("login_log_format_elements")),
@@ -99,6 +102,7 @@ mod tests {
             ("login_greeting", "Hi %s from %l"),
             ("disable_plaintext_auth", "yes"),
             ("ssl", "yes"),
+            ("mail_max_userip_connections", "10"),
             ("imap_id_send", "name * version * vendor Posthorn odd"),
             ("login_trusted_networks", "10.0.0.0/8 192.0.2.7"),
             ("login_log_format", "%$: %s"),

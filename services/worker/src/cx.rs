@@ -105,6 +105,8 @@ pub struct Cx<D> {
     /// Connections with output to flush.
     pub(crate) dirty: Vec<ConnId>,
     pub(crate) clients: u32,
+    /// Of these, connections that are joined: they are nobody's work any more.
+    pub(crate) joined: u32,
     pub(crate) served: u64,
     pub(crate) peers: Peers,
     pub(crate) timers: Timers,
@@ -153,6 +155,11 @@ impl<D: Send + 'static> Cx<D> {
     /// Clients of this process and of the children that it has detached, one each.
     pub(crate) fn all_clients(&self) -> u32 {
         self.clients + self.children.count()
+    }
+
+    /// Clients that count towards the limit: all but those whose bytes are only passed on.
+    pub(crate) fn served_clients(&self) -> u32 {
+        self.all_clients() - self.joined
     }
 
     // Connections.
@@ -327,16 +334,20 @@ impl<D: Send + 'static> Cx<D> {
         let _ = self.registry.deregister(connection.socket.source());
         self.free.push(id.slot());
         self.clients -= 1;
+        self.joined -= u32::from(connection.passed_on);
         Some(connection)
     }
 
     /// From now on input of either connection is output of the other, with back-pressure; the end of one ends both. The
-    /// service hears `closed` for `a`.
+    /// service hears `closed` for `a`. The two do not count towards the limit of clients any more.
     pub fn join(&mut self, a: ConnId, b: ConnId) {
         for (from, to) in [(a, b), (b, a)] {
             let Some(connection) = self.connection(from) else { continue };
             connection.joined = Some(to);
             connection.deadline = None;
+            if !std::mem::replace(&mut connection.passed_on, true) {
+                self.joined += 1;
+            }
             self.pending.push_back(Pending::Input(from));
         }
     }

@@ -132,6 +132,7 @@ impl<S: Service> Worker<S> {
             generation: 0,
             dirty: Vec::new(),
             clients: 0,
+            joined: 0,
             served: 0,
             peers: Peers::default(),
             timers: Timers::default(),
@@ -292,7 +293,7 @@ impl<S: Service> Worker<S> {
 
     fn accept(&mut self, index: usize) {
         loop {
-            if self.cx.draining || self.cx.clients >= self.limits.clients || self.spent() {
+            if self.cx.draining || self.cx.served_clients() >= self.limits.clients || self.spent() {
                 if !self.waiting.contains(&index) {
                     self.waiting.push(index);
                 }
@@ -566,6 +567,7 @@ impl<S: Service> Worker<S> {
             (ToWorker::Inbox { corr }, Some(fd)) => self.service.acting(&mut self.cx, corr, Ok(fd)),
             (ToWorker::ActingRefused { corr, reason }, _) => self.service.acting(&mut self.cx, corr, Err(reason)),
             (ToWorker::Reopen, _) => self.service.reopen(&mut self.cx),
+            (ToWorker::Shed, _) => self.service.shed(&mut self.cx),
             (message, None) => panic!("the master sent {message:?} without its descriptor"),
         }
     }
@@ -603,7 +605,7 @@ impl<S: Service> Worker<S> {
     /// Accepts who waits when there is room again, and tells the master when that changes: a listener nobody has room
     /// for makes it start another process.
     fn room(&mut self) {
-        let room = self.limits.clients.saturating_sub(self.cx.all_clients());
+        let room = self.limits.clients.saturating_sub(self.cx.served_clients());
         let room = if self.cx.draining || self.spent() { 0 } else { room };
         if room > 0 {
             for index in std::mem::take(&mut self.waiting) {
