@@ -67,6 +67,8 @@ struct Service {
     wake_at: Option<Instant>,
     /// The limit is reached, which was told.
     full: bool,
+    /// The process that was told last to send a client away.
+    shed: Option<Pid>,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl Policy {
             used: false,
             wake_at,
             full: false,
+            shed: None,
         };
         self.services.insert(id, service);
         self.balance(id)
@@ -164,14 +167,16 @@ impl Policy {
 
     /// A listener that is watched has a client waiting.
     pub fn readable(&mut self, id: ServiceId) -> Vec<Action> {
-        match self.services.get(&id).filter(|service| service.polled) {
-            None => Vec::new(),
-            Some(service) if service.full => {
-                let mine = self.processes.iter().filter(|(_, process)| process.service == id && !process.draining);
-                mine.map(|(&pid, _)| Action::Shed(pid)).collect()
-            }
-            Some(_) => vec![Action::Spawn(id)],
+        let Some(service) = self.services.get_mut(&id).filter(|service| service.polled) else { return Vec::new() };
+        if !service.full {
+            return vec![Action::Spawn(id)];
         }
+        // Each in its turn, so that the clients of none have less time than those of others.
+        let mine = self.processes.iter().filter(|(_, process)| process.service == id && !process.draining);
+        let mine: Vec<Pid> = mine.map(|(&pid, _)| pid).collect();
+        let next = mine.iter().find(|&&pid| Some(pid) > service.shed).or(mine.first()).copied();
+        service.shed = next;
+        next.map(Action::Shed).into_iter().collect()
     }
 
     /// A process has ended; `failed` unless it meant to.
@@ -336,7 +341,9 @@ mod tests {
         assert_eq!(policy.status(10, false), [Action::Poll(S)]);
         policy.spawned(S, 11, now);
         assert_eq!(policy.status(11, false), [Action::Full(S), Action::Poll(S)], "the next client is seen");
-        assert_eq!(policy.readable(S), [Action::Shed(10), Action::Shed(11)]);
+        assert_eq!(policy.readable(S), [Action::Shed(10)]);
+        assert_eq!(policy.readable(S), [Action::Shed(11)]);
+        assert_eq!(policy.readable(S), [Action::Shed(10)]);
         assert_eq!(policy.status(11, true), [Action::Unpoll(S)]);
         assert_eq!(policy.readable(S), []);
     }

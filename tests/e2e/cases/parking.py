@@ -11,11 +11,19 @@ MESSAGE = b"Subject: new\r\n\r\nbody"
 MEMORY = 40     # KiB for a connection
 
 
+def parent(pid):
+    """None for one that has ended."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return int(file.read().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return None
+
+
 def templates(system):
     """Processes that hold sessions, and those that serve one."""
-    imap = [pid for pid, program in system.workers().items() if program == "imap"]
-    parent = {pid: int(open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[1]) for pid in imap}
-    return [pid for pid in imap if parent[pid] not in imap], [pid for pid in imap if parent[pid] in imap]
+    imap = {pid: parent(pid) for pid, program in system.workers().items() if program == "imap"}
+    return [pid for pid in imap if imap[pid] not in imap], [pid for pid in imap if imap[pid] in imap]
 
 
 def wait_parked(system):
