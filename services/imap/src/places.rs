@@ -46,7 +46,9 @@ pub fn hold(
 ) -> Result<Held, Unreachable> {
     let mut roots: Vec<(String, OwnedFd)> = Vec::new();
     let mut found = Vec::new();
-    for namespace in &section.namespaces {
+    let mut configured: Vec<&Configured> = section.namespaces.iter().collect();
+    configured.sort_by_key(|namespace| namespace.order);
+    for namespace in configured {
         match root_of(namespace, user, section, context, (all, make), &mut roots) {
             Ok(places) => found.push((namespace, places)),
             Err(_) if namespace.ignore_on_failure => {}
@@ -69,7 +71,7 @@ pub fn hold(
         grants.push(Grant { folder, access: Access::Write });
     }
     let roots = roots.into_iter().map(|(path, folder)| (path.into_bytes(), folder)).collect();
-    let fs = RealFs::new(roots, mail_user::host().as_bytes());
+    let fs = mail_user::files(section, roots);
     let fs = Arc::new(fs.map_err(|error| Unreachable(error.to_string()))?);
     let environment = Environment { fs: fs.clone(), names: Arc::default(), fsync: mail_user::fsync(section) };
     let mut namespaces = Vec::new();
@@ -93,11 +95,7 @@ fn root_of(
     (all, make): (&RealFs, bool),
     roots: &mut Vec<(String, OwnedFd)>,
 ) -> Result<Places, Unreachable> {
-    let mut user = user.clone();
-    if !namespace.location.is_empty() {
-        user.mail = Some(namespace.location.clone());
-    }
-    let places = Places::find(&user, section, context, |path| mail_user::exists(all, path))?;
+    let places = Places::of_namespace(namespace, user, section, context, |path| mail_user::exists(all, path))?;
     hold_folder(&places.root, all, if make { Missing::Make } else { Missing::Refuse }, roots)?;
     Ok(places)
 }
@@ -194,3 +192,6 @@ fn check_separators(namespaces: &Namespaces<RealFs>) -> Result<(), Unreachable> 
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests;

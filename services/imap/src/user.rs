@@ -125,7 +125,8 @@ impl Life {
             // A login process that is gone has nothing to log.
             let _ = File::from(report).write_all(&pid.to_le_bytes());
         }
-        let log = detached.log.tagged(format!("imap({})<{pid}><{}>", self.who.user.name, self.who.session));
+        let context = Context { service: "imap", session: &self.who.session };
+        let log = detached.log.tagged(mail_user::log_tag(section, &self.who.user, context, &detached.log.logger()));
         let ended = match self.hold(section, &log) {
             Ok(held) => self.converse(section, held, detached.lifeline, (detached.log.clone(), log.clone())),
             Err(error) => Some(self.turn_away(section, &error, &log)),
@@ -142,10 +143,8 @@ impl Life {
         let all = RealFs::new(std::mem::take(&mut self.folders), mail_user::host().as_bytes())
             .map_err(|error| error.to_string())?;
         let login = matches!(self.how, How::Login { .. });
-        if login && section.mailbox.boolean("mail_debug") {
-            let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-            let home = self.who.user.home.as_deref().unwrap_or_default();
-            slog::debug!(log, "Effective uid={uid}, gid={gid}, home={home}");
+        if login {
+            mail_user::log_identity(section, &self.who.user, log);
         }
         let context = Context { service: "imap", session: &self.who.session };
         // Who comes back finds what was there, or is gone: a mailbox that was deleted meanwhile is not made again.

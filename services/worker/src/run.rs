@@ -32,6 +32,10 @@ const WATCHDOG: u32 = 18_000;
 const WATCHDOG_PERIOD: Duration = Duration::from_secs(60);
 /// Output a joined connection may have before its other half is read no further.
 const JOINED_HIGH: usize = 256 * 1024;
+/// How long a worker whose master is gone finishes what it has in hand: as long as the master gives its workers at a stop.
+const ORPHANED: Duration = Duration::from_secs(5);
+/// How long nobody is accepted after the system refused to.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Rounds of work in one turn before the sockets are asked again.
 const ROUNDS: usize = 16;
 /// How soon a child whose lifeline has ended is asked for its status again.
@@ -88,6 +92,12 @@ struct Worker<S: Service> {
     listeners: Vec<Acceptor>,
     /// Listeners on which clients may wait that were not accepted for want of room.
     waiting: Vec<usize>,
+    /// Until when nobody is accepted, for want of descriptors or memory.
+    accept_again: Option<Instant>,
+    /// Whether the log says that the last attempt to accept has failed.
+    crowded: bool,
+    /// When the process ends in any case, because its master is gone.
+    orphaned: Option<Instant>,
     limits: Limits,
     /// Whether the master was told that there is room.
     told_room: bool,
@@ -176,6 +186,9 @@ impl<S: Service> Worker<S> {
             inbox,
             listeners,
             waiting,
+            accept_again: None,
+            crowded: false,
+            orphaned: None,
             limits,
             told_room: false,
             idle_since: now,
@@ -227,6 +240,9 @@ impl<S: Service> Worker<S> {
         }
         if self.cx.children.ending() {
             at_most(ENDING);
+        }
+        for at in [self.accept_again, self.orphaned].into_iter().flatten() {
+            at_most(at.saturating_duration_since(now));
         }
         if let Some(idle) = self.limits.idle.filter(|_| self.quiet() && self.cx.peers.clients() == 0) {
             at_most((self.idle_since + idle).saturating_duration_since(now));
@@ -284,6 +300,9 @@ impl<S: Service> Worker<S> {
                 if let Some(link) = self.cx.peers.remove(id) {
                     let _ = self.cx.registry.deregister(&mut SourceFd(&link.channel.as_raw_fd()));
                     self.service.peer_down(&mut self.cx, id, &link.peer);
+                    if let (Peer::Hub(hub), Some(link)) = (link.peer, link.number) {
+                        self.cx.control.push_back(FromWorker::Lost { hub, link });
+                    }
                 }
             }
         }
@@ -293,30 +312,39 @@ impl<S: Service> Worker<S> {
 
     fn accept(&mut self, index: usize) {
         loop {
-            if self.cx.draining || self.cx.served_clients() >= self.limits.clients || self.spent() {
-                if !self.waiting.contains(&index) {
-                    self.waiting.push(index);
-                }
-                return;
+            let room = self.cx.served_clients() < self.limits.clients && self.accept_again.is_none();
+            if self.cx.draining || !room || self.spent() {
+                return self.wait_for_room(index);
             }
             match self.listeners[index].accept() {
-                Ok((socket, remote)) => match self.cx.add(socket) {
+                Ok((socket, remote)) => match self.cx.add(socket, true) {
                     Ok(id) => {
+                        self.crowded = false;
                         self.service.accepted(&mut self.cx, id, index, remote);
                         self.read(id);
                     }
-                    Err(error) => slog::warn!(self.cx.logger, "accept: {error}"),
+                    Err(error) => return self.pause_accepting(index, &error),
                 },
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                // The client went away, or descriptors ran out for a moment: the listener is tried again later.
-                Err(error) => {
-                    slog::warn!(self.cx.logger, "accept connection: {error}");
-                    if error.raw_os_error() == Some(nix::libc::EMFILE) {
-                        self.waiting.push(index);
-                        return;
-                    }
-                }
+                Err(error) if client_has_gone(&error) => {}
+                Err(error) => return self.pause_accepting(index, &error),
             }
+        }
+    }
+
+    /// The system refuses to accept (no descriptor, no memory): who waits is tried again in a while. The log hears of it once,
+    /// not once for each attempt.
+    fn pause_accepting(&mut self, index: usize, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.crowded, true) {
+            slog::warn!(self.cx.logger, "accept connection: {error}: new clients wait");
+        }
+        self.accept_again = Some(self.cx.now + ACCEPT_PAUSE);
+        self.wait_for_room(index);
+    }
+
+    fn wait_for_room(&mut self, index: usize) {
+        if !self.waiting.contains(&index) {
+            self.waiting.push(index);
         }
     }
 
@@ -461,12 +489,12 @@ impl<S: Service> Worker<S> {
 
     // Peers.
 
-    fn add_peer(&mut self, fd: OwnedFd, peer: Peer) {
+    fn add_peer(&mut self, fd: OwnedFd, peer: Peer, link: u32) {
         if peer == Peer::Hub(Hub::Tlsmgr) {
             // Signatures are asked for in the middle of a handshake, not by the loop.
-            return self.cx.keys_are_there(fd);
+            return self.cx.keys_are_there(fd, link);
         }
-        match self.cx.adopt_channel(fd, peer.clone()) {
+        match self.cx.add_channel(fd, peer.clone(), Some(link)) {
             Ok(id) => self.service.peer_up(&mut self.cx, id, &peer),
             Err(error) => slog::error!(self.cx.logger, "channel: {error}"),
         }
@@ -478,18 +506,16 @@ impl<S: Service> Worker<S> {
             if link.channel.queued() > 0 {
                 link.dirty = true;
             }
-            let filled = link.channel.fill().unwrap_or_else(|error| {
-                slog::warn!(self.cx.logger, "channel: {error}");
-                Filled::Ended
-            });
+            let filled = link.channel.fill();
             if !self.take_frames(id) {
                 return;
             }
             match filled {
-                Filled::Ended => return self.cx.drop_peer(id),
-                Filled::Emptied if !event.is_read_closed() => return,
+                Ok(Filled::Ended) => return self.cx.peer_ended(id, None),
+                Err(error) => return self.cx.peer_ended(id, Some(error).filter(|error| !has_gone(error))),
+                Ok(Filled::Emptied) if !event.is_read_closed() => return,
                 // Behind the last frames stands the end, of which no further event tells.
-                Filled::Emptied | Filled::Full => {}
+                Ok(Filled::Emptied | Filled::Full) => {}
             }
         }
     }
@@ -510,16 +536,22 @@ impl<S: Service> Worker<S> {
     }
 
     fn flush_peers(&mut self) {
-        let mut lost = Vec::new();
+        let mut ended = Vec::new();
         for link in self.cx.peers.iter_mut().filter(|link| link.dirty && !link.lost) {
-            link.dirty = false;
-            // What does not leave now leaves when the socket is writable again.
-            if link.channel.flush().is_err() {
-                link.lost = true;
-                lost.push(Pending::PeerLost(link.id));
+            // What does not leave now leaves in a later turn: the socket, or one whose descriptors are in its way, makes one
+            // when it is read.
+            match link.channel.flush() {
+                Ok(all) => link.dirty = !all,
+                Err(error) => ended.push((link.id, error)),
             }
         }
-        self.cx.pending.extend(lost);
+        for (id, error) in ended {
+            self.cx.peer_ended(id, Some(error).filter(|error| !has_gone(error)));
+        }
+        if let Some((link, why)) = self.cx.signatures.take_lost() {
+            slog::error!(self.cx.logger, "channel to tlsmgr: {why}; the channel is closed");
+            self.cx.control.push_back(FromWorker::Lost { hub: Hub::Tlsmgr, link });
+        }
     }
 
     fn inbox(&mut self) {
@@ -550,6 +582,7 @@ impl<S: Service> Worker<S> {
                     // The master is gone: finish what is in hand.
                     let control = self.control.as_raw_fd();
                     let _ = self.cx.registry.deregister(&mut SourceFd(&control));
+                    self.orphaned = Some(self.cx.now + ORPHANED);
                     return self.drain();
                 }
             }
@@ -559,7 +592,7 @@ impl<S: Service> Worker<S> {
     fn order(&mut self, message: ToWorker, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
         match (message, fds.next()) {
-            (ToWorker::Peer { peer }, Some(fd)) => self.add_peer(fd, peer),
+            (ToWorker::Peer { peer, link }, Some(fd)) => self.add_peer(fd, peer, link),
             (ToWorker::Section, Some(fd)) => self.reload(fd.as_fd()),
             (ToWorker::Drain, _) => self.drain(),
             (ToWorker::Connected { index }, Some(fd)) => self.service.foreign(&mut self.cx, index, Ok(fd)),
@@ -605,9 +638,10 @@ impl<S: Service> Worker<S> {
     /// Accepts who waits when there is room again, and tells the master when that changes: a listener nobody has room
     /// for makes it start another process.
     fn room(&mut self) {
+        self.accept_again = self.accept_again.filter(|&again| again > self.cx.now);
         let room = self.limits.clients.saturating_sub(self.cx.served_clients());
         let room = if self.cx.draining || self.spent() { 0 } else { room };
-        if room > 0 {
+        if room > 0 && self.accept_again.is_none() {
             for index in std::mem::take(&mut self.waiting) {
                 self.accept(index);
             }
@@ -636,6 +670,10 @@ impl<S: Service> Worker<S> {
     }
 
     fn end_if_done(&mut self) {
+        if self.orphaned.is_some_and(|until| until <= self.cx.now) {
+            slog::warn!(self.cx.logger, "the master is gone: what is in hand is given up");
+            self.over = true;
+        }
         if !self.quiet() {
             self.idle_since = self.cx.now;
             return;
@@ -647,4 +685,18 @@ impl<S: Service> Worker<S> {
             self.over = true;
         }
     }
+}
+
+/// Whether an error of a channel says that the process at its other end has ended, which nobody is to blame for here.
+fn has_gone(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset)
+}
+
+/// Whether an error of `accept` is about the client that was to be accepted (accept(2)), not about us.
+fn client_has_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected, TimedOut,
+    };
+    let kinds = [ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected, TimedOut];
+    kinds.contains(&error.kind())
 }

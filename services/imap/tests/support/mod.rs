@@ -130,7 +130,7 @@ impl World {
         let fds = [boot.as_fd(), their_control.as_fd(), their_log.as_fd(), their_inbox.as_fd(), homes.as_fd()];
         let pid = ipc_jail::sys::spawn(program.as_fd(), &[CString::from(c"imap")], &[], &fds).unwrap();
         let (auth, theirs) = UnixStream::pair().unwrap();
-        let peer = postcard::to_stdvec(&ToWorker::Peer { peer: Peer::Hub(Hub::Auth) }).unwrap();
+        let peer = postcard::to_stdvec(&ToWorker::Peer { peer: Peer::Hub(Hub::Auth), link: 1 }).unwrap();
         packet::send(control.as_fd(), &peer, &[theirs.as_fd()]).unwrap();
         let auth = Channel::new(auth).unwrap();
         World { folder, pid, control, inbox, log, auth, lines: Vec::new(), account }

@@ -54,6 +54,7 @@ pub struct RealFs {
     booted: Timestamp,
     process: u32,
     follows_links: bool,
+    longest_wait: Duration,
 }
 
 impl RealFs {
@@ -68,7 +69,13 @@ impl RealFs {
             booted: now.plus(-up.tv_sec()),
             process: std::process::id(),
             follows_links: !geteuid().is_root(),
+            longest_wait: Duration::MAX,
         })
+    }
+
+    /// The same, where locks of other programs are waited for no longer than `longest`.
+    pub fn waiting_at_most(self, longest: Duration) -> Self {
+        Self { longest_wait: longest, ..self }
     }
 
     /// The held root of that number.
@@ -268,6 +275,10 @@ impl Fs for RealFs {
 
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn longest_wait(&self) -> Duration {
+        self.longest_wait
     }
 }
 
