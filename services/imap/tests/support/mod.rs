@@ -52,11 +52,13 @@ pub fn section(location: &str) -> Section {
         ("mail_location", location),
         ("mail_home", ""),
         ("mail_fsync", "optimized"),
+        ("mail_max_lock_timeout", "0"),
         ("mail_debug", "yes"),
         ("imap_idle_notify_interval", "120"),
         ("imap_hibernate_timeout", "1"),
         ("imap_id_send", "name *"),
         ("imap_capability", ""),
+        ("imap_max_line_length", "65536"),
         ("imap_logout_format", "in=%i out=%o expunged=%{expunged}"),
         ("verbose_proctitle", "yes"),
     ] {

@@ -192,7 +192,7 @@ fn random_commands() {
             let cut = random.below(input.len());
             run(session, &input.as_bytes()[..cut], output);
             if let Some(parked) = session.park() {
-                assert!(Session::resume(parked, Settings::default(), memory.clone(), NOW).is_ok());
+                assert!(Session::resume(parked, 0, Settings::default(), memory.clone(), NOW).is_ok());
             }
             run(session, &input.as_bytes()[cut..], output);
         }
