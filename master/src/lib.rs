@@ -11,3 +11,4 @@ pub mod program;
 pub mod run;
 mod supervisor;
 pub mod table;
+mod waiting;

@@ -52,6 +52,11 @@ impl Peers {
         self.links.iter().rev().find(|link| link.peer == Peer::Hub(hub) && !link.lost).map(|link| link.id)
     }
 
+    /// A channel to this peer, lost or not.
+    pub(crate) fn any(&self, peer: &Peer) -> Option<PeerId> {
+        self.links.iter().find(|link| link.peer == *peer).map(|link| link.id)
+    }
+
     pub(crate) fn remove(&mut self, id: PeerId) -> Option<Link> {
         let at = self.links.iter().position(|link| link.id == id)?;
         Some(self.links.remove(at))

@@ -494,9 +494,26 @@ impl<S: Service> Worker<S> {
             // Signatures are asked for in the middle of a handshake, not by the loop.
             return self.cx.keys_are_there(fd, link);
         }
+        if let Peer::Hub(hub) = peer {
+            self.end_predecessors(hub);
+        }
         match self.cx.add_channel(fd, peer.clone(), Some(link)) {
             Ok(id) => self.service.peer_up(&mut self.cx, id, &peer),
             Err(error) => slog::error!(self.cx.logger, "channel: {error}"),
+        }
+    }
+
+    /// Takes what a hub's old process still said and tells its end: a service never sees two of a kind, whether the end of
+    /// the old one or the new one is noticed first.
+    fn end_predecessors(&mut self, hub: Hub) {
+        while let Some(id) = self.cx.peers.any(&Peer::Hub(hub)) {
+            while let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) {
+                let filled = link.channel.fill().unwrap_or(Filled::Ended);
+                if !self.take_frames(id) || !matches!(filled, Filled::Full) {
+                    break;
+                }
+            }
+            self.pending(Pending::PeerLost(id));
         }
     }
 
