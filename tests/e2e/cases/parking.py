@@ -90,7 +90,8 @@ def _(world):
     wait_parked(system)
     site.write("/etc/dovecot/users.db", "")
     home = os.path.dirname(world.maildir())
-    shutil.rmtree(home)
+    os.rename(home, home + ".gone")     # at once: what wakes must not find a half of it
+    shutil.rmtree(home + ".gone")
     client.expect(r"\* BYE IMAP session state is inconsistent, please relogin\.")
     client.expect_closed()
     assert not os.path.exists(home), "the home of a deleted user was made again"

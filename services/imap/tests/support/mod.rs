@@ -52,6 +52,7 @@ pub fn section(location: &str) -> Section {
         ("mail_location", location),
         ("mail_home", ""),
         ("mail_fsync", "optimized"),
+        ("mail_log_prefix", "%s(%u)<%{pid}><%{session}>: "),
         ("mail_max_lock_timeout", "0"),
         ("mail_debug", "yes"),
         ("imap_idle_notify_interval", "120"),
