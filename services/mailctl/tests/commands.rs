@@ -46,6 +46,16 @@ fn postconf_prints_and_edits() {
 }
 
 #[test]
+fn postconf_knows_its_own_process() {
+    let bench = Bench::new();
+    bench.write("main.cf", "myhostname = $process_name-$process_id.test\n");
+    bench.write("master.cf", "");
+    let shown = bench.run("postconf", "-xh myhostname").output;
+    let number = shown.strip_prefix("postconf-").and_then(|rest| rest.strip_suffix(".test\n")).unwrap_or_default();
+    assert!(number.parse::<u32>().is_ok_and(|pid| pid > 1), "{shown}");
+}
+
+#[test]
 fn postconf_refuses_as_postfix_does() {
     let bench = Bench::new();
     bench.write("main.cf", "");

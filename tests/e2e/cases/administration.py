@@ -91,3 +91,19 @@ def _(world):
     else:
         raise AssertionError("a bad main.cf was taken over")
     world.smtp().quit()
+
+
+@case("adm-service-names", "showq_service_name and flush_service_name name the rows that commands ask", targets=("ours",))
+def _(world):
+    world.tutorial_003("virtual", "secure")
+    queue_id = world.send()
+    with open("/etc/postfix/master.cf") as file:
+        rows = file.read()
+    with open("/etc/postfix/master.cf", "w") as file:
+        file.write(re.sub(r"^(showq|flush)(?= )", r"own\1", rows, flags=re.M))
+    run("postfix", "reload")
+    refused = as_user("games", "mailq", check=False)
+    assert refused.endswith("mail system is down (Connect to the Postfix showq service: No such file or directory)\n"), refused
+    run("postconf", "-e", "showq_service_name=ownshowq", "flush_service_name=ownflush")
+    assert queue_id in as_user("games", "mailq")
+    assert as_user("games", "postqueue", "-f") == ""
