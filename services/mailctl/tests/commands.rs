@@ -43,6 +43,17 @@ fn postconf_prints_and_edits() {
     assert_eq!(run("-X myhostname"), said(0, ""));
     assert_eq!(run("-# foo"), said(0, ""));
     assert_eq!(bench.read("main.cf"), "compatibility_level=3.6\nmydestination = a\n#foo = bar\nb = d\n");
+
+    for words in ["-Fe smtp/inet/chroot=n", "-P smtp/inet/biff=yes", "-Me qmgr/unix=qmgr unix n - n 300 1 qmgr"] {
+        let (option, argument) = words.split_once(' ').unwrap();
+        assert_eq!(bench.environment("postconf", &[option, argument]), said(0, ""), "{words}");
+    }
+    let row = "smtp       inet  n       -       n       -       -       smtpd\n    -o biff=yes\n";
+    let qmgr = "qmgr       unix  n       -       n       300     1       qmgr\n";
+    assert_eq!(bench.read("master.cf"), format!("{row}{qmgr}"));
+    assert_eq!(run("-MX smtp/inet"), said(0, ""));
+    assert_eq!(run("-M# qmgr/unix"), said(0, ""));
+    assert_eq!(bench.read("master.cf"), format!("#{qmgr}"));
 }
 
 #[test]
@@ -80,7 +91,7 @@ fn postconf_refuses_as_postfix_does() {
     );
     let letter = bench.run("postconf", "-Z");
     assert!(letter.errors.starts_with("postconf: invalid option -- 'Z'\npostconf: fatal: usage: postconf ["));
-    for words in ["-A", "-b", "-t", "-T compile-version", "-Me smtp/inet=x"] {
+    for words in ["-A", "-b", "-t", "-T compile-version"] {
         let refused = bench.run("postconf", words);
         assert_eq!(refused.status, 69, "{words}");
         assert!(refused.errors.contains(words.split(' ').next().unwrap().get(..2).unwrap()), "{}", refused.errors);
