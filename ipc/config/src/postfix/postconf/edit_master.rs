@@ -154,9 +154,7 @@ fn update<T>(
     let mut found = vec![false; requests.len()];
     let text = walk(text, main, |row| {
         let mut changed = None;
-        for ((_, request), found) in
-            requests.iter().zip(&mut found).filter(|((pattern, _), _)| matches(pattern, row))
-        {
+        for ((_, request), found) in requests.iter().zip(&mut found).filter(|((pattern, _), _)| matches(pattern, row)) {
             *found = true;
             change(changed.get_or_insert_with(|| row.clone()), request)?;
         }
