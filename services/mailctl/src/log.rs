@@ -69,10 +69,7 @@ impl Log {
         let text = render(record, std::process::id());
         let host = || nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
         let _ = match self.file.as_str() {
-            "" => {
-                let priority = u16::from(self.facility) << 3 | u16::from(syslog_level(record.severity));
-                send(&format!("<{priority}>{stamp} {text}"))
-            }
+            "" => send(u16::from(self.facility) << 3 | u16::from(syslog_level(record.severity)), &text),
             "/dev/stdout" => {
                 console::line(&format!("{stamp} {} {text}", host()));
                 Ok(())
@@ -86,7 +83,13 @@ impl Log {
     }
 }
 
-fn send(line: &str) -> std::io::Result<()> {
+/// Sends a line to the system log, with its priority (RFC 3164, section 4.1.1).
+///
+/// # Errors
+/// What the system says; `TimedOut` after [`PATIENCE`].
+pub fn send(priority: u16, text: &str) -> std::io::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let line = format!("<{priority}>{} {text}", ipc_jail::sys::local_time(now as i64).log_stamp());
     let socket = UnixDatagram::unbound()?;
     socket.set_write_timeout(Some(PATIENCE))?;
     socket.send_to(line.as_bytes(), SYSLOG).map(drop)

@@ -204,6 +204,18 @@ fn dovecot_s_names() {
     assert_eq!(run("doveadm", "pw -Z"), said(64, "pw: invalid option -- 'Z'\n"));
     assert_eq!(run("doveadm", "index INBOX"), said(69, "Fatal: the command 'index INBOX' is not built yet\n"));
     assert_eq!(run("doveadm", "foo").status, 64);
+    assert_eq!(run("doveadm", "auth test").status, 64);
+    let refused = "Error: auth-client: conn unix:/nowhere/auth-client: connect(/nowhere/auth-client) failed: No such file or directory\n";
+    assert_eq!(run("doveadm", "auth test me secret"), said(77, refused));
+    let refused =
+        "Error: auth-master: userdb lookup(me): connect(/nowhere/auth-userdb) failed: No such file or directory\n";
+    assert_eq!(run("doveadm", "user me"), said(75, refused));
+    bench.write(
+        "dovecot.conf",
+        "protocols = imap\nbase_dir = /nowhere\nlog_path = /var/log/d\ninfo_log_path = /var/log/i\n",
+    );
+    let found = "Debug: /var/log/i\nInfo: /var/log/i\nWarning: /var/log/d\nError: /var/log/d\nFatal: /var/log/d\n";
+    assert_eq!(run("doveadm", "log find").output, found);
 
     bench.write("dovecot.conf", "protocols = imap\nfoo = bar\n");
     assert_eq!(
