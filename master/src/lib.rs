@@ -3,6 +3,7 @@
 mod admin;
 pub mod compile;
 mod halves;
+pub mod links;
 mod listen;
 pub mod policy;
 mod process;

@@ -46,6 +46,8 @@ pub enum Action {
     Drain(Pid),
     /// Wake the service: connect to it, or start it.
     Wake(ServiceId),
+    /// The pause of a service is over: whoever needs it may start it.
+    Resumed(ServiceId),
     /// The service fails in a row and pauses.
     Throttled(ServiceId, Duration),
     /// The limit is reached while clients wait.
@@ -187,6 +189,7 @@ impl Policy {
             let Some(service) = self.services.get_mut(&id) else { continue };
             if service.paused_until.is_some_and(|until| until <= now) {
                 service.paused_until = None;
+                actions.push(Action::Resumed(id));
                 actions.extend(self.balance(id));
             }
             let Some(service) = self.services.get_mut(&id).filter(|service| !service.stopped) else { continue };
@@ -369,7 +372,7 @@ mod tests {
         }
         assert!(policy.throttled(S) && policy.readable(S).is_empty());
         assert_eq!(policy.next_tick(), Some(now + FIRST_PAUSE));
-        assert_eq!(policy.tick(now + FIRST_PAUSE), [Action::Poll(S)]);
+        assert_eq!(policy.tick(now + FIRST_PAUSE), [Action::Resumed(S), Action::Poll(S)]);
     }
 
     #[test]

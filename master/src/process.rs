@@ -1,6 +1,6 @@
 //! One worker process, as the master sees it: how it is started, and the control channel to it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ipc_jail::Jail;
-use ipc_messages::control::{Boot, Folder, FromWorker, Hub, ListenAddress, Listener, MAX_CONTROL, ToWorker, build};
+use ipc_messages::control::{Boot, Folder, FromWorker, ListenAddress, Listener, MAX_CONTROL, ToWorker, build};
 use ipc_wire::packet;
 
 use crate::listen;
@@ -17,8 +17,6 @@ use crate::table::{At, Spec};
 
 /// Orders that may wait for a worker that does not read its control channel; then it is taken for stuck.
 const ORDERS: usize = 4096;
-/// Descriptors that a worker needs beside one for each client and each message.
-const SPARE_FILES: u64 = 512;
 
 /// A started worker.
 #[derive(Debug)]
@@ -27,8 +25,6 @@ pub struct Process {
     pub pid: Pid,
     /// Our end of its control channel.
     pub control: OwnedFd,
-    /// The process of each hub that it has a channel to.
-    pub links: BTreeMap<Hub, Pid>,
     orders: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
 }
 
@@ -77,7 +73,7 @@ impl Process {
         let title = CString::new(spec.program.name).map_err(|error| format!("{}: {error}", spec.name))?;
         let service = CString::new(spec.name.as_str()).map_err(|error| format!("{}: {error}", spec.name))?;
         let pid = ipc_jail::sys::spawn(program, &[title, service], &[], &fds).map_err(step("fork"))?;
-        Ok(Process { pid: pid.as_raw(), control: ours, links: BTreeMap::new(), orders: VecDeque::new() })
+        Ok(Process { pid: pid.as_raw(), control: ours, orders: VecDeque::new() })
     }
 
     /// Queues an order and sends what can be sent. Returns false when the worker is stuck.
@@ -141,7 +137,8 @@ fn boot(spec: &Spec, root: PathBuf, folders: Vec<Folder>, inbox: bool, base: &Ba
             uid: spec.account.uid,
             gid: spec.account.gid,
             groups: spec.account.groups.clone(),
-            max_files: u64::from(spec.client_limit) + u64::from(spec.messages) + SPARE_FILES,
+            // Two for a client: its socket, and the other end to which its bytes go, or the state of its parked session.
+            max_files: 2 * u64::from(spec.client_limit) + u64::from(spec.messages) + spec.program.files,
             max_memory: spec.max_memory,
             without_landlock: base.without_landlock,
             local_sockets: spec.program.system,

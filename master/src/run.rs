@@ -239,8 +239,11 @@ impl Master {
             slog::info!(self.log, "daemon started -- version {version}, configuration {}", folder.display());
         }
         if let Some(conf) = &configuration.mailbox {
-            let protocols = conf.protocols().join(", ");
-            let text = format!("Posthorn v{version} starting up for {protocols}");
+            let protocols = match conf.protocols().join(", ") {
+                none if none.is_empty() => "without any protocols".to_string(),
+                some => format!("for {some}"),
+            };
+            let text = format!("Posthorn v{version} starting up {protocols}");
             self.sender.line_as(LogHalf::Mailbox, "master", LogSeverity::Info, text);
         }
         for found in configuration.all_found().filter(|found| found.severity >= Severity::Warning) {

@@ -1,6 +1,7 @@
 //! Between the master and each worker, over a `SOCK_SEQPACKET` pair, one message a packet; and what a worker finds when it
 //! starts ([`Boot`]).
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -45,8 +46,23 @@ pub enum Hub {
     Bounce,
     /// passdb and userdb.
     Auth,
-    /// Parked sessions.
-    Idle,
+}
+
+impl fmt::Display for Hub {
+    /// The program's name, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Hub::Cleanup => "cleanup",
+            Hub::Qmgr => "qmgr",
+            Hub::Lookup => "trivial-rewrite",
+            Hub::NameService => "nss",
+            Hub::Resolver => "dns",
+            Hub::Anvil => "anvil",
+            Hub::Tlsmgr => "tlsmgr",
+            Hub::Bounce => "bounce",
+            Hub::Auth => "auth",
+        })
+    }
 }
 
 /// Everything that a worker is given at its start.
@@ -125,6 +141,13 @@ pub enum FromWorker {
         /// Connections that it would still take.
         free: u32,
     },
+    /// The channel to a hub is lost: its process has gone, or one of the two has given it up. The master makes a new one.
+    Lost {
+        /// Which hub.
+        hub: Hub,
+        /// As in [`ToWorker::Peer`]: a message about a channel that was replaced meanwhile means nothing.
+        link: u32,
+    },
     /// Connect to entry `index` of the worker's connector list (its section's foreign sockets).
     Connect {
         /// Position in the list that the master compiled for this service.
@@ -169,6 +192,8 @@ pub enum ToWorker {
     Peer {
         /// What is at the other end.
         peer: Peer,
+        /// Names the channel to a hub in [`FromWorker::Lost`]; 0 at the hub's end.
+        link: u32,
     },
     /// A new configuration section comes with this packet, as a sealed memory file.
     Section,
@@ -216,4 +241,13 @@ pub enum Peer {
         /// The uid that it runs as: which account a template acts for.
         uid: u32,
     },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Hub(hub) => hub.fmt(f),
+            Peer::Client { program, pid, .. } => write!(f, "{program}[{pid}]"),
+        }
+    }
 }

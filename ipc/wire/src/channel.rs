@@ -1,12 +1,14 @@
 //! One end of a channel: the queue out, the bytes in, and the descriptors of both.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use nix::cmsg_space;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use serde::Serialize;
 
 use crate::frame::{self, Broken, Frame, HEADER_LEN, MAX_FRAME_FDS};
@@ -33,6 +35,15 @@ pub enum Filled {
     Full,
     /// The peer has closed its end. Frames that came before are still to be taken.
     Ended,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Full => write!(f, "it does not read: more than {QUEUE_LIMIT} bytes wait"),
+            SendError::TooLarge => f.write_str("a message larger than a frame"),
+        }
+    }
 }
 
 /// One end of a stream socket pair that carries frames. Not blocking.
@@ -111,7 +122,12 @@ impl Channel {
                     self.sent += written;
                 }
                 Err(nix::errno::Errno::EINTR) => {}
-                Err(nix::errno::Errno::EAGAIN) => return Ok(false),
+                // The kernel also bounds the descriptors that one user has on the way (unix(7), `ETOOMANYREFS`): that passes
+                // as soon as they are read.
+                Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::ETOOMANYREFS) => {
+                    self.compact_outgoing();
+                    return Ok(false);
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -177,24 +193,33 @@ impl Channel {
 
     /// One `recvmsg` into `incoming[start..]`: the bytes (`None` for nothing there yet) and whether descriptors were lost.
     fn receive(&mut self, start: usize) -> io::Result<(Option<usize>, bool)> {
-        let mut control = cmsg_space!([RawFd; SENDMSG_FDS]);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SENDMSG_FDS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
         loop {
-            let fd = self.socket.as_raw_fd();
             let mut slice = [IoSliceMut::new(&mut self.incoming[start..])];
-            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-            let message = match recvmsg::<()>(fd, &mut slice, Some(&mut control), flags) {
+            let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+            let message = match recvmsg(&self.socket, &mut slice, &mut control, flags) {
                 Ok(message) => message,
-                Err(nix::errno::Errno::EINTR) => continue,
-                Err(nix::errno::Errno::EAGAIN) => return Ok((None, false)),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::AGAIN) => return Ok((None, false)),
                 Err(error) => return Err(error.into()),
             };
-            let truncated = message.flags.contains(MsgFlags::MSG_CTRUNC);
-            for part in message.cmsgs()? {
-                if let ControlMessageOwned::ScmRights(fds) = part {
-                    self.incoming_fds.extend(fds.into_iter().map(owned));
+            for part in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(fds) = part {
+                    self.incoming_fds.extend(fds);
                 }
             }
-            return Ok((Some(message.bytes), truncated));
+            return Ok((Some(message.bytes), message.flags.contains(ReturnFlags::CTRUNC)));
+        }
+    }
+
+    /// Drops the bytes that were sent, when they have become the larger part: a queue that never runs empty must not grow.
+    fn compact_outgoing(&mut self) {
+        if self.sent > self.outgoing.len() / 2 {
+            self.outgoing.drain(..self.sent);
+            // A frame whose first bytes have left has taken its descriptors along.
+            self.outgoing_fds.iter_mut().for_each(|(at, _)| *at -= self.sent);
+            self.sent = 0;
         }
     }
 
@@ -244,13 +269,6 @@ impl AsRawFd for Channel {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
-}
-
-/// Owns a descriptor that the kernel has just made for us.
-#[expect(unsafe_code, reason = "a received descriptor is a bare number; see the comment inside")]
-pub(crate) fn owned(fd: RawFd) -> OwnedFd {
-    // SAFETY: `recvmsg` installed this descriptor for this call, and nobody else has seen its number.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 #[cfg(test)]
@@ -400,6 +418,27 @@ mod tests {
                 received += 1;
             }
         }
+    }
+
+    #[test]
+    fn a_queue_that_never_runs_empty_does_not_grow() {
+        let (mut a, mut b) = pair();
+        let body = vec![1u8; 10_000];
+        let (mut sent, mut received) = (0, 0);
+        while received < 400 {
+            // The sender is always ahead of what the socket takes.
+            while a.queued() < 40 * body.len() {
+                a.send(&body, vec![]).unwrap();
+                sent += 1;
+            }
+            assert!(!a.flush().unwrap());
+            b.fill().unwrap();
+            while let Some(frame) = b.next_frame().unwrap() {
+                assert_eq!(frame.decode::<Vec<u8>>().unwrap().0, body);
+                received += 1;
+            }
+        }
+        assert!(sent > 400 && a.outgoing.len() < 80 * body.len(), "{} bytes are kept", a.outgoing.len());
     }
 
     #[test]

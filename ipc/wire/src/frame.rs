@@ -24,7 +24,7 @@ pub enum Broken {
     Reserved,
     /// A frame announced descriptors that did not arrive, or descriptors arrived that no frame announced.
     Descriptors,
-    /// The kernel dropped descriptors (`MSG_CTRUNC`).
+    /// The kernel dropped descriptors (`MSG_CTRUNC`): the process has as many as it may have.
     Truncated,
     /// The body is not one of the messages of this hop.
     Kind,
@@ -41,7 +41,9 @@ impl fmt::Display for Broken {
             }
             Broken::Reserved => f.write_str("a frame header with reserved bytes set"),
             Broken::Descriptors => f.write_str("announced and received descriptors differ"),
-            Broken::Truncated => f.write_str("descriptors were lost on the way"),
+            Broken::Truncated => {
+                f.write_str("descriptors were lost on the way: this process has no room for more (RLIMIT_NOFILE)")
+            }
             Broken::Kind => f.write_str("a message that this hop does not know"),
             Broken::Trailing => f.write_str("bytes after the end of a message"),
         }

@@ -1,15 +1,13 @@
 //! Single messages over `SOCK_SEQPACKET` pairs: the kernel keeps their borders, so several processes may read from one end.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 
-use crate::channel::owned;
 use crate::{Broken, MAX_FRAME_FDS};
 
 /// A pair of connected packet sockets, both non-blocking and closed on exec.
@@ -55,24 +53,23 @@ pub struct Packet {
 /// says.
 pub fn receive(socket: BorrowedFd<'_>, max: usize) -> io::Result<Option<Packet>> {
     let mut bytes = vec![0; max];
-    let mut control = cmsg_space!([RawFd; MAX_FRAME_FDS]);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-    let (length, fds, cut) = loop {
-        let mut slice = [IoSliceMut::new(&mut bytes)];
-        match recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut slice, Some(&mut control), flags) {
-            Ok(message) => {
-                let mut fds = Vec::new();
-                for part in message.cmsgs()? {
-                    if let ControlMessageOwned::ScmRights(numbers) = part {
-                        fds.extend(numbers.into_iter().map(owned));
-                    }
-                }
-                break (message.bytes, fds, message.flags.intersects(MsgFlags::MSG_CTRUNC | MsgFlags::MSG_TRUNC));
-            }
-            Err(Errno::EINTR) => {}
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FRAME_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let message = loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+            Ok(message) => break message,
+            Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     };
+    let mut fds = Vec::new();
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = part {
+            fds.extend(received);
+        }
+    }
+    let (length, cut) = (message.bytes, message.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC));
     if cut {
         return Err(io::Error::new(io::ErrorKind::InvalidData, Broken::Truncated));
     }
@@ -86,6 +83,7 @@ pub fn receive(socket: BorrowedFd<'_>, max: usize) -> io::Result<Option<Packet>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     #[test]
     fn packets_keep_their_borders_and_descriptors() {

@@ -53,6 +53,8 @@ const TLS_BUFFER: usize = 32 * 1024;
 pub(crate) struct Connection {
     pub(crate) id: ConnId,
     pub(crate) socket: Socket,
+    /// Whether it was accepted here.
+    pub(crate) client: bool,
     tls: Option<Box<rustls::Connection>>,
     handshaking: bool,
     pub(crate) input: Vec<u8>,
@@ -97,6 +99,7 @@ impl Connection {
         Connection {
             id,
             socket,
+            client: false,
             tls: None,
             handshaking: false,
             input: Vec::new(),

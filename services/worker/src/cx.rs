@@ -75,6 +75,7 @@ pub(crate) enum Pending {
     Over(ConnId, Why),
     Input(ConnId),
     PeerLost(PeerId),
+    Child(i32),
 }
 
 /// A process that acts for an account, as `auth` asks for it ([`FromWorker::Acting`]).
@@ -103,7 +104,9 @@ pub struct Cx<D> {
     pub(crate) generation: u64,
     /// Connections with output to flush.
     pub(crate) dirty: Vec<ConnId>,
+    /// Connections that were accepted and are open.
     pub(crate) clients: u32,
+    /// All that were accepted.
     pub(crate) served: u64,
     pub(crate) peers: Peers,
     pub(crate) timers: Timers,
@@ -144,7 +147,7 @@ impl<D: Send + 'static> Cx<D> {
         self.draining
     }
 
-    /// Connections that are open.
+    /// Clients whose connections are open.
     pub fn clients(&self) -> u32 {
         self.clients
     }
@@ -156,13 +159,14 @@ impl<D: Send + 'static> Cx<D> {
 
     // Connections.
 
-    /// Takes over a connected stream socket.
+    /// Takes over a connected stream socket. Like one that the service asks for with [`Cx::connect`] it is no client: it does
+    /// not keep the process, which ends with its clients and [`crate::Service::idle`].
     ///
     /// # Errors
     /// What the system says when the descriptor is not a stream socket.
     pub fn adopt(&mut self, fd: OwnedFd) -> std::io::Result<ConnId> {
         let socket = Socket::from_fd(fd)?;
-        self.add(socket)
+        self.add(socket, false)
     }
 
     /// Begins to connect to an Internet address; [`crate::Service::connected`] is called when the connection is made,
@@ -171,14 +175,14 @@ impl<D: Send + 'static> Cx<D> {
     /// # Errors
     /// What the system says at once, e.g. that the network is unreachable.
     pub fn connect(&mut self, address: SocketAddr) -> std::io::Result<ConnId> {
-        let id = self.add(Socket::connect(address)?)?;
+        let id = self.add(Socket::connect(address)?, false)?;
         if let Some(connection) = self.connection(id) {
             connection.connecting = true;
         }
         Ok(id)
     }
 
-    pub(crate) fn add(&mut self, socket: Socket) -> std::io::Result<ConnId> {
+    pub(crate) fn add(&mut self, socket: Socket, client: bool) -> std::io::Result<ConnId> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
             self.connections.len() - 1
@@ -186,6 +190,7 @@ impl<D: Send + 'static> Cx<D> {
         self.generation += 1;
         let id = ConnId(self.generation << 32 | slot as u64);
         let mut connection = Box::new(Connection::new(id, socket));
+        connection.client = client;
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.registry.register(connection.socket.source(), Source::Connection(slot).token(), interest);
         if let Err(error) = registered {
@@ -193,8 +198,8 @@ impl<D: Send + 'static> Cx<D> {
             return Err(error);
         }
         self.connections[slot] = Some(connection);
-        self.clients += 1;
-        self.served += 1;
+        self.clients += u32::from(client);
+        self.served += u64::from(client);
         Ok(id)
     }
 
@@ -274,8 +279,8 @@ impl<D: Send + 'static> Cx<D> {
     }
 
     /// `tlsmgr` is there: handshakes that waited for it go on.
-    pub(crate) fn keys_are_there(&mut self, fd: OwnedFd) {
-        self.signatures.connect(fd);
+    pub(crate) fn keys_are_there(&mut self, fd: OwnedFd, link: u32) {
+        self.signatures.connect(fd, link);
         for connection in self.connections.iter_mut().flatten().filter(|connection| connection.keyless) {
             connection.keyless = false;
             self.pending.push_back(Pending::Input(connection.id));
@@ -325,7 +330,7 @@ impl<D: Send + 'static> Cx<D> {
         // A descriptor that is about to close leaves the set by itself; a failure changes nothing.
         let _ = self.registry.deregister(connection.socket.source());
         self.free.push(id.slot());
-        self.clients -= 1;
+        self.clients -= u32::from(connection.client);
         Some(connection)
     }
 
@@ -374,11 +379,18 @@ impl<D: Send + 'static> Cx<D> {
     /// Queues a message; it leaves at the end of the turn.
     ///
     /// # Errors
-    /// [`SendError`]; a channel that is gone takes messages and drops them, its end is told by `peer_down`.
+    /// [`SendError`], which the log tells; a channel that is gone takes messages and drops them, its end is told by
+    /// `peer_down`.
     pub fn send<T: Serialize>(&mut self, id: PeerId, message: &T, fds: Vec<OwnedFd>) -> Result<(), SendError> {
         let Some(link) = self.peers.get(id) else { return Ok(()) };
         link.dirty = true;
-        link.channel.send(message, fds)
+        let sent = link.channel.send(message, fds);
+        if let Err(error) = sent
+            && !std::mem::replace(&mut link.explained, true)
+        {
+            slog::error!(self.logger, "channel to {}: {error}", link.peer);
+        }
+        sent
     }
 
     /// Bytes that wait for a peer to read them.
@@ -389,11 +401,8 @@ impl<D: Send + 'static> Cx<D> {
     /// A peer has sent nonsense: it is logged, and the channel ends.
     pub fn broken(&mut self, id: PeerId, error: Broken) {
         let Some(link) = self.peers.get(id) else { return };
-        let who = match &link.peer {
-            Peer::Hub(hub) => format!("{hub:?}"),
-            Peer::Client { program, pid, .. } => format!("{program}[{pid}]"),
-        };
-        slog::error!(self.logger, "channel to {who}: {error}; the channel is closed");
+        link.explained = true;
+        slog::error!(self.logger, "channel to {}: {error}; the channel is closed", link.peer);
         self.drop_peer(id);
     }
 
@@ -402,9 +411,13 @@ impl<D: Send + 'static> Cx<D> {
     /// # Errors
     /// What the system says.
     pub fn adopt_channel(&mut self, fd: OwnedFd, peer: Peer) -> std::io::Result<PeerId> {
+        self.add_channel(fd, peer, None)
+    }
+
+    pub(crate) fn add_channel(&mut self, fd: OwnedFd, peer: Peer, number: Option<u32>) -> std::io::Result<PeerId> {
         let channel = Channel::new(fd.into())?;
         let raw = channel.as_raw_fd();
-        let id = self.peers.add(channel, peer);
+        let id = self.peers.add(channel, peer, number);
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.registry.register(&mut SourceFd(&raw), Source::Peer(id).token(), interest);
         if registered.is_err() {
@@ -413,12 +426,24 @@ impl<D: Send + 'static> Cx<D> {
         registered.map(|()| id)
     }
 
-    /// Ends a channel.
+    /// Ends a channel. If it led to a hub, the master makes a new one in a while.
     pub fn drop_peer(&mut self, id: PeerId) {
-        if let Some(link) = self.peers.get(id) {
-            link.lost = true;
-            self.pending.push_back(Pending::PeerLost(id));
+        let Some(link) = self.peers.get(id).filter(|link| !link.lost) else { return };
+        link.lost = true;
+        if !std::mem::replace(&mut link.explained, true) {
+            slog::warn!(self.logger, "channel to {}: given up", link.peer);
         }
+        self.pending.push_back(Pending::PeerLost(id));
+    }
+
+    /// A channel has ended: what is to be told to the service and the master. `why` when the log is to say it.
+    pub(crate) fn peer_ended(&mut self, id: PeerId, why: Option<std::io::Error>) {
+        let Some(link) = self.peers.get(id) else { return };
+        if let Some(why) = why {
+            slog::error!(self.logger, "channel to {}: {why}", link.peer);
+        }
+        link.explained = true;
+        self.drop_peer(id);
     }
 
     // The master.
@@ -487,11 +512,11 @@ impl<D: Send + 'static> Cx<D> {
         self.watches.get(&key).map(|fd| fd.as_fd())
     }
 
-    /// Ends [`Cx::watch`] and closes the descriptor.
-    pub fn unwatch(&mut self, key: u64) {
-        if let Some(fd) = self.watches.remove(&key) {
-            // It closes now and leaves the set by itself.
-            let _ = self.registry.deregister(&mut SourceFd(&fd.as_raw_fd()));
-        }
+    /// Ends [`Cx::watch`] and gives the descriptor back.
+    pub fn unwatch(&mut self, key: u64) -> Option<OwnedFd> {
+        let fd = self.watches.remove(&key)?;
+        // It was in the set, or the service would not have it here.
+        let _ = self.registry.deregister(&mut SourceFd(&fd.as_raw_fd()));
+        Some(fd)
     }
 }

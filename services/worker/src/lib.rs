@@ -12,6 +12,8 @@ mod boot;
 mod connection;
 mod cx;
 mod detach;
+#[cfg(feature = "misbehave")]
+mod misbehave;
 mod outbox;
 mod peers;
 mod pool;
@@ -25,7 +27,7 @@ pub mod tls;
 pub use boot::{Folder, Setup, StartError};
 pub use connection::{ConnId, Secured};
 pub use cx::{ActingRequest, Cx};
-pub use detach::Detached;
+pub use detach::{Detached, narrow};
 pub use ipc_jail::Calls;
 pub use ipc_messages::control::{Boot, Hub, Listener, Peer};
 pub use ipc_wire::Frame;
@@ -86,7 +88,7 @@ pub trait Service: Sized {
     fn peer_up(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _peer: &Peer) {}
     /// A frame from a peer. An error in it is told with [`Cx::broken`].
     fn frame(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _frame: Frame) {}
-    /// The channel is gone; a hub comes back by itself with `peer_up`.
+    /// The channel is gone; a hub comes back by itself with `peer_up`, which is never called before this.
     fn peer_down(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _peer: &Peer) {}
     /// A hand-off packet has come, with its descriptors.
     fn handoff(&mut self, _cx: &mut Cx<Self::Done>, _packet: Vec<u8>, _fds: Vec<OwnedFd>) {}
@@ -103,6 +105,10 @@ pub trait Service: Sized {
     fn readable(&mut self, _cx: &mut Cx<Self::Done>, _key: u64) {}
     /// A job on the pool is done.
     fn done(&mut self, _cx: &mut Cx<Self::Done>, _done: Self::Done) {}
+    /// A child that this process detached says something, with its descriptors.
+    fn child_says(&mut self, _cx: &mut Cx<Self::Done>, _pid: i32, _packet: &[u8], _fds: Vec<OwnedFd>) {}
+    /// A child is gone.
+    fn child_ended(&mut self, _cx: &mut Cx<Self::Done>, _pid: i32) {}
     /// After all events of a turn, before its output leaves.
     fn end_of_turn(&mut self, _cx: &mut Cx<Self::Done>) {}
     /// A new configuration section: for work that begins from now on.

@@ -19,9 +19,13 @@ pub(crate) struct Link {
     pub(crate) id: PeerId,
     pub(crate) channel: Channel,
     pub(crate) peer: Peer,
-    /// Whether something was queued since the last flush.
+    /// The master's name for a channel to a hub that it made.
+    pub(crate) number: Option<u32>,
+    /// Whether something waits that the next flush may send.
     pub(crate) dirty: bool,
     pub(crate) lost: bool,
+    /// Whether the log says why it is lost.
+    pub(crate) explained: bool,
 }
 
 /// All channels of this process. There are few, so a list serves.
@@ -32,10 +36,10 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn add(&mut self, channel: Channel, peer: Peer) -> PeerId {
+    pub(crate) fn add(&mut self, channel: Channel, peer: Peer, number: Option<u32>) -> PeerId {
         let id = PeerId(self.next);
         self.next += 1;
-        self.links.push(Link { id, channel, peer, dirty: false, lost: false });
+        self.links.push(Link { id, channel, peer, number, dirty: false, lost: false, explained: false });
         id
     }
 
@@ -44,8 +48,12 @@ impl Peers {
     }
 
     pub(crate) fn hub(&self, hub: Hub) -> Option<PeerId> {
-        // The newest: an older one may be about to be reported as gone.
-        self.links.iter().rev().find(|link| link.peer == Peer::Hub(hub) && !link.lost).map(|link| link.id)
+        self.links.iter().find(|link| link.peer == Peer::Hub(hub) && !link.lost).map(|link| link.id)
+    }
+
+    /// A channel to this peer, lost or not.
+    pub(crate) fn any(&self, peer: &Peer) -> Option<PeerId> {
+        self.links.iter().find(|link| link.peer == *peer).map(|link| link.id)
     }
 
     pub(crate) fn remove(&mut self, id: PeerId) -> Option<Link> {

@@ -1,5 +1,7 @@
 //! The life of a worker: start, loop, end.
 
+mod channels;
+
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
@@ -32,6 +34,10 @@ const WATCHDOG: u32 = 18_000;
 const WATCHDOG_PERIOD: Duration = Duration::from_secs(60);
 /// Output a joined connection may have before its other half is read no further.
 const JOINED_HIGH: usize = 256 * 1024;
+/// How long a worker whose master is gone finishes what it has in hand: as long as the master gives its workers at a stop.
+const ORPHANED: Duration = Duration::from_secs(5);
+/// How long nobody is accepted after the system refused to.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Rounds of work in one turn before the sockets are asked again.
 const ROUNDS: usize = 16;
 /// How soon a child whose lifeline has ended is asked for its status again.
@@ -88,6 +94,12 @@ struct Worker<S: Service> {
     listeners: Vec<Acceptor>,
     /// Listeners on which clients may wait that were not accepted for want of room.
     waiting: Vec<usize>,
+    /// Until when nobody is accepted, for want of descriptors or memory.
+    accept_again: Option<Instant>,
+    /// Whether the log says that the last attempt to accept has failed.
+    crowded: bool,
+    /// When the process ends in any case, because its master is gone.
+    orphaned: Option<Instant>,
     limits: Limits,
     /// Whether the master was told that there is room.
     told_room: bool,
@@ -114,9 +126,13 @@ impl<S: Service> Worker<S> {
         let grants = setup.grants()?;
         let opened = S::pre_jail(&section, &mut setup)?;
         let calls = Calls { accept: S::CALLS.accept || !setup.listeners.is_empty(), ..S::CALLS };
+        #[cfg(feature = "misbehave")]
+        crate::misbehave::prepare();
         let entered =
             ipc_jail::enter(&setup.boot.jail, &grants, calls).map_err(|error| StartError(error.to_string()))?;
         let logger = log.logger();
+        #[cfg(feature = "misbehave")]
+        crate::misbehave::act(&logger, S::NAME);
         for (step, why) in &entered.left_out {
             slog::debug!(logger, "jail: {step:?} is left out: {why}");
         }
@@ -175,6 +191,9 @@ impl<S: Service> Worker<S> {
             inbox,
             listeners,
             waiting,
+            accept_again: None,
+            crowded: false,
+            orphaned: None,
             limits,
             told_room: false,
             idle_since: now,
@@ -227,6 +246,9 @@ impl<S: Service> Worker<S> {
         if self.cx.children.ending() {
             at_most(ENDING);
         }
+        for at in [self.accept_again, self.orphaned].into_iter().flatten() {
+            at_most(at.saturating_duration_since(now));
+        }
         if let Some(idle) = self.limits.idle.filter(|_| self.quiet() && self.cx.peers.clients() == 0) {
             at_most((self.idle_since + idle).saturating_duration_since(now));
         }
@@ -242,7 +264,7 @@ impl<S: Service> Worker<S> {
             Source::Peer(id) => self.peer(id, event),
             Source::Connection(slot) => self.connection(slot, event),
             Source::Watch(key) => self.service.readable(&mut self.cx, key),
-            Source::Child(pid) => self.cx.children.ended(&self.cx.registry, pid),
+            Source::Child(pid) => self.child(pid),
         }
     }
 
@@ -278,10 +300,14 @@ impl<S: Service> Worker<S> {
         match pending {
             Pending::Over(id, why) => self.over(id, why),
             Pending::Input(id) => self.read(id),
+            Pending::Child(pid) => self.child(pid),
             Pending::PeerLost(id) => {
                 if let Some(link) = self.cx.peers.remove(id) {
                     let _ = self.cx.registry.deregister(&mut SourceFd(&link.channel.as_raw_fd()));
                     self.service.peer_down(&mut self.cx, id, &link.peer);
+                    if let (Peer::Hub(hub), Some(link)) = (link.peer, link.number) {
+                        self.cx.control.push_back(FromWorker::Lost { hub, link });
+                    }
                 }
             }
         }
@@ -291,30 +317,39 @@ impl<S: Service> Worker<S> {
 
     fn accept(&mut self, index: usize) {
         loop {
-            if self.cx.draining || self.cx.clients >= self.limits.clients || self.spent() {
-                if !self.waiting.contains(&index) {
-                    self.waiting.push(index);
-                }
-                return;
+            let room = self.cx.clients < self.limits.clients && self.accept_again.is_none();
+            if self.cx.draining || !room || self.spent() {
+                return self.wait_for_room(index);
             }
             match self.listeners[index].accept() {
-                Ok((socket, remote)) => match self.cx.add(socket) {
+                Ok((socket, remote)) => match self.cx.add(socket, true) {
                     Ok(id) => {
+                        self.crowded = false;
                         self.service.accepted(&mut self.cx, id, index, remote);
                         self.read(id);
                     }
-                    Err(error) => slog::warn!(self.cx.logger, "accept: {error}"),
+                    Err(error) => return self.pause_accepting(index, &error),
                 },
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                // The client went away, or descriptors ran out for a moment: the listener is tried again later.
-                Err(error) => {
-                    slog::warn!(self.cx.logger, "accept connection: {error}");
-                    if error.raw_os_error() == Some(nix::libc::EMFILE) {
-                        self.waiting.push(index);
-                        return;
-                    }
-                }
+                Err(error) if client_has_gone(&error) => {}
+                Err(error) => return self.pause_accepting(index, &error),
             }
+        }
+    }
+
+    /// The system refuses to accept (no descriptor, no memory): who waits is tried again in a while. The log hears of it once,
+    /// not once for each attempt.
+    fn pause_accepting(&mut self, index: usize, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.crowded, true) {
+            slog::warn!(self.cx.logger, "accept connection: {error}: new clients wait");
+        }
+        self.accept_again = Some(self.cx.now + ACCEPT_PAUSE);
+        self.wait_for_room(index);
+    }
+
+    fn wait_for_room(&mut self, index: usize) {
+        if !self.waiting.contains(&index) {
+            self.waiting.push(index);
         }
     }
 
@@ -440,67 +475,21 @@ impl<S: Service> Worker<S> {
         }
     }
 
-    // Peers.
-
-    fn add_peer(&mut self, fd: OwnedFd, peer: Peer) {
-        if peer == Peer::Hub(Hub::Tlsmgr) {
-            // Signatures are asked for in the middle of a handshake, not by the loop.
-            return self.cx.keys_are_there(fd);
-        }
-        match self.cx.adopt_channel(fd, peer.clone()) {
-            Ok(id) => self.service.peer_up(&mut self.cx, id, &peer),
-            Err(error) => slog::error!(self.cx.logger, "channel: {error}"),
-        }
-    }
-
-    fn peer(&mut self, id: PeerId, event: &Event) {
-        loop {
-            let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) else { return };
-            if link.channel.queued() > 0 {
-                link.dirty = true;
-            }
-            let filled = link.channel.fill().unwrap_or_else(|error| {
-                slog::warn!(self.cx.logger, "channel: {error}");
-                Filled::Ended
-            });
-            if !self.take_frames(id) {
-                return;
-            }
-            match filled {
-                Filled::Ended => return self.cx.drop_peer(id),
-                Filled::Emptied if !event.is_read_closed() => return,
-                // Behind the last frames stands the end, of which no further event tells.
-                Filled::Emptied | Filled::Full => {}
-            }
-        }
-    }
-
-    /// Gives the service what has come from a peer. Returns whether the channel is still there.
-    fn take_frames(&mut self, id: PeerId) -> bool {
-        loop {
-            let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) else { return false };
-            match link.channel.next_frame() {
-                Ok(Some(frame)) => self.service.frame(&mut self.cx, id, frame),
-                Ok(None) => return true,
-                Err(error) => {
-                    self.cx.broken(id, error);
-                    return false;
+    /// A child says something, or is gone. One that talks without end does not keep the loop from others.
+    fn child(&mut self, pid: i32) {
+        for _ in 0..ROUNDS {
+            match self.cx.children.receive(pid) {
+                Ok(Some(packet)) => self.service.child_says(&mut self.cx, pid, &packet.bytes, packet.fds),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Ok(None) | Err(_) => {
+                    if self.cx.children.ended(&self.cx.registry, pid) {
+                        self.service.child_ended(&mut self.cx, pid);
+                    }
+                    return;
                 }
             }
         }
-    }
-
-    fn flush_peers(&mut self) {
-        let mut lost = Vec::new();
-        for link in self.cx.peers.iter_mut().filter(|link| link.dirty && !link.lost) {
-            link.dirty = false;
-            // What does not leave now leaves when the socket is writable again.
-            if link.channel.flush().is_err() {
-                link.lost = true;
-                lost.push(Pending::PeerLost(link.id));
-            }
-        }
-        self.cx.pending.extend(lost);
+        self.cx.pending.push_back(Pending::Child(pid));
     }
 
     fn inbox(&mut self) {
@@ -531,6 +520,7 @@ impl<S: Service> Worker<S> {
                     // The master is gone: finish what is in hand.
                     let control = self.control.as_raw_fd();
                     let _ = self.cx.registry.deregister(&mut SourceFd(&control));
+                    self.orphaned = Some(self.cx.now + ORPHANED);
                     return self.drain();
                 }
             }
@@ -540,7 +530,7 @@ impl<S: Service> Worker<S> {
     fn order(&mut self, message: ToWorker, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
         match (message, fds.next()) {
-            (ToWorker::Peer { peer }, Some(fd)) => self.add_peer(fd, peer),
+            (ToWorker::Peer { peer, link }, Some(fd)) => self.add_peer(fd, peer, link),
             (ToWorker::Section, Some(fd)) => self.reload(fd.as_fd()),
             (ToWorker::Drain, _) => self.drain(),
             (ToWorker::Connected { index }, Some(fd)) => self.service.foreign(&mut self.cx, index, Ok(fd)),
@@ -585,9 +575,10 @@ impl<S: Service> Worker<S> {
     /// Accepts who waits when there is room again, and tells the master when that changes: a listener nobody has room
     /// for makes it start another process.
     fn room(&mut self) {
+        self.accept_again = self.accept_again.filter(|&again| again > self.cx.now);
         let room = self.limits.clients.saturating_sub(self.cx.all_clients());
         let room = if self.cx.draining || self.spent() { 0 } else { room };
-        if room > 0 {
+        if room > 0 && self.accept_again.is_none() {
             for index in std::mem::take(&mut self.waiting) {
                 self.accept(index);
             }
@@ -616,6 +607,10 @@ impl<S: Service> Worker<S> {
     }
 
     fn end_if_done(&mut self) {
+        if self.orphaned.is_some_and(|until| until <= self.cx.now) {
+            slog::warn!(self.cx.logger, "the master is gone: what is in hand is given up");
+            self.over = true;
+        }
         if !self.quiet() {
             self.idle_since = self.cx.now;
             return;
@@ -627,4 +622,18 @@ impl<S: Service> Worker<S> {
             self.over = true;
         }
     }
+}
+
+/// Whether an error of a channel says that the process at its other end has ended, which nobody is to blame for here.
+fn has_gone(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset)
+}
+
+/// Whether an error of `accept` is about the client that was to be accepted (accept(2)), not about us.
+fn client_has_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected, TimedOut,
+    };
+    let kinds = [ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected, TimedOut];
+    kinds.contains(&error.kind())
 }

@@ -5,17 +5,19 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_jail::Jail;
-use ipc_messages::control::{Boot, Folder, FolderAccess, FromWorker, MAX_CONTROL, Peer, ToWorker, build};
+use ipc_messages::control::{
+    Boot, Folder, FolderAccess, FromWorker, ListenAddress, Listener, MAX_CONTROL, Peer, ToWorker, build,
+};
 use ipc_messages::log::{Half, Identity, Record};
 use ipc_wire::{HEADER_LEN, blocking, packet};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,8 +42,19 @@ pub fn jail(root: &Path) -> Jail {
 /// A running worker. It is killed when this is dropped.
 pub struct Started {
     pid: Pid,
-    control: OwnedFd,
+    control: Option<OwnedFd>,
     log: OwnedFd,
+}
+
+/// What a worker is started with, beside its section and its jail.
+#[derive(Default)]
+pub struct Given {
+    /// Folders of any access.
+    pub folders: Vec<Folder>,
+    /// Unix sockets that listen.
+    pub listeners: Vec<UnixListener>,
+    /// Connections that it serves at once; 0 for one.
+    pub client_limit: u32,
 }
 
 impl Started {
@@ -52,18 +65,26 @@ impl Started {
     }
 
     /// As [`Started::new`], with folders of any access.
-    pub fn with_folders(program: &str, section: &impl Serialize, told: Vec<Folder>, jail: Jail) -> Started {
+    pub fn with_folders(program: &str, section: &impl Serialize, folders: Vec<Folder>, jail: Jail) -> Started {
+        Started::with(program, section, Given { folders, ..Given::default() }, jail)
+    }
+
+    /// As [`Started::new`], with all that can be given.
+    pub fn with(program: &str, section: &impl Serialize, given: Given, jail: Jail) -> Started {
+        let Given { folders: told, listeners, client_limit } = given;
         let folders: Vec<File> = told.iter().map(|folder| File::open(&folder.path).expect("folder")).collect();
+        let listener =
+            |_: &UnixListener| Listener { name: "test".into(), at: ListenAddress::Unix("test".into()), tls: false };
         let boot = Boot {
             build: build(),
             service: "test".into(),
             identity: Identity { half: Half::Transport, tag: "test".into() },
             section: postcard::to_stdvec(section).expect("section"),
-            listeners: Vec::new(),
+            listeners: listeners.iter().map(listener).collect(),
             inbox: false,
             folders: told,
             jail,
-            client_limit: 1,
+            client_limit: client_limit.max(1),
             max_use: 0,
             max_idle: 0,
         };
@@ -72,14 +93,16 @@ impl Started {
         let (control, theirs) = packet::pair().expect("control channel");
         let (log, their_log) = packet::pair().expect("log");
         let mut fds = vec![boot.as_fd(), theirs.as_fd(), their_log.as_fd()];
+        listeners.iter().for_each(|listener| listener.set_nonblocking(true).expect("listener"));
+        fds.extend(listeners.iter().map(AsFd::as_fd));
         fds.extend(folders.iter().map(AsFd::as_fd));
         let title = CString::new("test").expect("title");
         let program = File::open(program).expect("program");
         let pid = ipc_jail::sys::spawn(program.as_fd(), &[title], &[], &fds).expect("spawn");
         // Their ends are the worker's alone, so that its death is seen.
         drop((theirs, their_log));
-        let started = Started { pid, control, log };
-        match started.control() {
+        let started = Started { pid, control: Some(control), log };
+        match started.said() {
             Some(FromWorker::Status { .. }) => started,
             other => panic!("the worker said {other:?} before it was ready; its log: {:?}", started.log_lines()),
         }
@@ -87,11 +110,31 @@ impl Started {
 
     /// A channel to the worker, which takes it for one to `peer`.
     pub fn channel(&self, peer: Peer) -> Asker {
+        self.link(peer, 0)
+    }
+
+    /// As [`Started::channel`], with the number that the master gives it.
+    pub fn link(&self, peer: Peer, link: u32) -> Asker {
         let (ours, theirs) = UnixStream::pair().expect("socket pair");
         ours.set_read_timeout(Some(PATIENCE)).expect("timeout");
-        let order = postcard::to_stdvec(&ToWorker::Peer { peer }).expect("order");
-        packet::send(self.control.as_fd(), &order, &[theirs.as_fd()]).expect("control channel");
+        let order = postcard::to_stdvec(&ToWorker::Peer { peer, link }).expect("order");
+        let control = self.control.as_ref().expect("the master is there");
+        packet::send(control.as_fd(), &order, &[theirs.as_fd()]).expect("control channel");
         Asker(ours)
+    }
+
+    /// The master dies. Returns how long the worker outlived it.
+    pub fn orphan(&mut self) -> Duration {
+        let since = Instant::now();
+        drop(self.control.take());
+        while matches!(
+            waitid(Id::Pid(self.pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT),
+            Ok(WaitStatus::StillAlive)
+        ) {
+            assert!(since.elapsed() < PATIENCE, "the worker outlives its master");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        since.elapsed()
     }
 
     /// A channel of a process that asks.
@@ -122,10 +165,12 @@ impl Started {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.pid)).expect("proc")
     }
 
-    fn control(&self) -> Option<FromWorker> {
-        let mut fds = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+    /// What the worker says to its master next; `None` when it has ended.
+    pub fn said(&self) -> Option<FromWorker> {
+        let control = self.control.as_ref().expect("the master is there");
+        let mut fds = [PollFd::new(control.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::try_from(PATIENCE).expect("a time")).expect("poll");
-        let packet = packet::receive(self.control.as_fd(), MAX_CONTROL).expect("a message from the worker")?;
+        let packet = packet::receive(control.as_fd(), MAX_CONTROL).expect("a message from the worker")?;
         Some(postcard::from_bytes(&packet.bytes).expect("a control message"))
     }
 }

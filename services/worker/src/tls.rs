@@ -3,11 +3,13 @@
 //! A signature is asked for in the middle of a handshake, and the process waits for it, at most [`TIME_LIMIT`]. A chain
 //! is asked for again when it is older than [`CHAIN_AGE`], so that a renewed certificate is taken over without a reload.
 
+mod opportunistic;
+
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipc_messages::tls::{FromTlsmgr, Offer, ToTlsmgr};
@@ -15,6 +17,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
+
+pub use opportunistic::opportunistic;
 
 /// How long a handshake waits for `tlsmgr`.
 pub const TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -25,31 +29,49 @@ const SESSIONS: usize = 512;
 
 /// The way to `tlsmgr`. Clones share it.
 #[derive(Clone, Default, Debug)]
-pub struct Signatures(Arc<Mutex<Option<UnixStream>>>);
+pub struct Signatures(Arc<Mutex<Way>>);
+
+#[derive(Default, Debug)]
+struct Way {
+    /// The channel, and the master's name for it.
+    channel: Option<(UnixStream, u32)>,
+    /// The name of a channel that was closed, of which the master has not heard, and why.
+    lost: Option<(u32, String)>,
+}
 
 impl Signatures {
     /// Takes a new channel; an old one is closed.
-    pub(crate) fn connect(&self, fd: OwnedFd) {
+    pub(crate) fn connect(&self, fd: OwnedFd, link: u32) {
         let stream = UnixStream::from(fd);
         // All three are settings of a socket that is ours; without them the time limit would not hold.
         let ready = (stream.set_nonblocking(false))
             .and_then(|()| stream.set_read_timeout(Some(TIME_LIMIT)))
             .and_then(|()| stream.set_write_timeout(Some(TIME_LIMIT)));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ready.is_ok().then_some(stream);
+        let channel = ready.is_ok().then_some((stream, link));
+        *self.way() = Way { channel, lost: None };
+    }
+
+    /// The name of a channel that was closed since the last call, and why.
+    pub(crate) fn take_lost(&self) -> Option<(u32, String)> {
+        self.way().lost.take()
+    }
+
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether `tlsmgr` is there, as far as is known.
     pub(crate) fn connected(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.way().channel.is_some()
     }
 
     /// One question and its answer. After an error the channel is closed: its next answer would be to another question.
     fn ask(&self, question: &ToTlsmgr) -> Result<FromTlsmgr, String> {
-        let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let channel = stream.as_mut().ok_or("tlsmgr is not there")?;
-        let answer = exchange(channel, question);
-        if answer.is_err() {
-            *stream = None;
+        let mut way = self.way();
+        let (channel, link) = way.channel.as_mut().ok_or("tlsmgr is not there")?;
+        let (answer, link) = (exchange(channel, question), *link);
+        if let Err(why) = &answer {
+            *way = Way { channel: None, lost: Some((link, why.clone())) };
         }
         answer
     }

@@ -3,9 +3,11 @@
 use std::io;
 use std::rc::Rc;
 
-use proto_smtp::client::{Action, Client, Config, Outcome};
+use proto_mime::downgrade::Downgrade;
+use proto_smtp::client::{Action, Client, Config, Outcome, Tls};
 
 use super::outcomes::Verdict;
+use super::pool::Place;
 use super::{Content, Delivery, IN_FLIGHT, Order, SessionId, verdict_of};
 use crate::log_line::Times;
 use crate::settings::{Reuse, Settings};
@@ -14,8 +16,12 @@ use crate::settings::{Reuse, Settings};
 #[derive(Debug)]
 pub(super) struct Session {
     pub nexthop: Rc<str>,
-    /// Which of the destination's addresses it goes to.
-    pub address: usize,
+    /// Where it goes.
+    pub place: Place,
+    /// TLS is left out: the server has failed at it.
+    pub clear: bool,
+    /// Servers that were talked to and did not open the session.
+    pub refusals: usize,
     /// The server with its address, for texts.
     pub server: String,
     /// The server as `relay=` has it.
@@ -45,6 +51,8 @@ pub(super) enum State {
     Busy(Current),
     /// The server did not open the session; it closes, and the destination is told why.
     Refused(Verdict),
+    /// The reply to QUIT is waited for. It belongs to no destination any more.
+    Quitting,
 }
 
 /// The message that a session carries.
@@ -57,16 +65,40 @@ pub(super) struct Current {
     pub began: u64,
     /// While content is being sent: how much was read.
     pub content: Option<u64>,
+    /// The server takes 7 bits only, and the content has more.
+    pub downgrade: Option<Downgrade>,
+}
+
+impl Current {
+    /// Gives what was read to the client machine, which is handed nothing after the `last` piece.
+    fn pass_on(&mut self, client: &mut Client, text: &[u8], last: bool) {
+        match &mut self.downgrade {
+            None => client.content(text),
+            Some(downgrade) => {
+                let mut converted = Vec::with_capacity(text.len());
+                downgrade.push(text, &mut converted);
+                if last {
+                    std::mem::take(downgrade).finish(&mut converted);
+                }
+                client.content(&converted);
+            }
+        }
+        if last {
+            client.end_of_content();
+        }
+    }
 }
 
 impl Session {
-    pub fn new(nexthop: Rc<str>, server: String, relay: String, host: String) -> Session {
+    pub fn new(nexthop: Rc<str>, place: Place, my_hostname: &str) -> Session {
         Session {
             nexthop,
-            address: 0,
-            server,
-            relay,
-            host,
+            server: place.server(my_hostname),
+            relay: place.relay(my_hostname),
+            host: place.host(my_hostname).into(),
+            place,
+            clear: false,
+            refusals: 0,
             client: None,
             state: State::Connecting,
             uses: 0,
@@ -75,9 +107,15 @@ impl Session {
         }
     }
 
+    /// Takes another server in view.
+    pub fn go_to(&mut self, place: Place, my_hostname: &str) {
+        *self = Session { refusals: self.refusals, ..Session::new(self.nexthop.clone(), place, my_hostname) };
+    }
+
     /// The connection is made: waits for the greeting.
     pub fn greet(&mut self, settings: &Settings) {
-        self.client = Some(Client::new(Config::new(true, &settings.helo_name, &self.server)));
+        let tls = if self.clear { Tls::None } else { settings.session.tls };
+        self.client = Some(Client::new(Config { server: self.server.clone(), tls, ..settings.session.clone() }));
         self.state = State::Greeting;
     }
 
@@ -120,6 +158,7 @@ impl<C: Content> Delivery<C> {
                 Next::Message => return self.next_message(id, session, now),
                 Next::Quit | Next::Gone | Next::Abort => {}
             }
+            let Some(session) = self.refused_by_server(id, session) else { return };
             let nexthop = session.nexthop.clone();
             self.leave_pool(id, &session);
             match next {
@@ -185,9 +224,10 @@ impl<C: Content> Delivery<C> {
                 self.orders.push_back(Order::Close { session: id });
                 return Next::Gone;
             }
-            Action::StartTls | Action::Authenticate(_) | Action::Challenge(_) => {
-                unreachable!("neither TLS nor authentication was asked for")
+            Action::StartTls => {
+                self.orders.push_back(Order::StartTls { session: id, name: session.place.tls_name() });
             }
+            Action::Authenticate(_) | Action::Challenge(_) => unreachable!("authentication was not asked for"),
         }
         Next::Poll
     }
@@ -239,12 +279,10 @@ impl<C: Content> Delivery<C> {
             self.unreadable(session, now);
             return Some(Next::Abort);
         };
-        client.content(&self.buffer[..length]);
         let read = read + length as u64;
         current.content = Some(read).filter(|&read| read < work.job.size);
-        if current.content.is_none() {
-            client.end_of_content();
-        }
+        let last = current.content.is_none();
+        current.pass_on(client, &self.buffer[..length], last);
         Some(Next::Poll)
     }
 

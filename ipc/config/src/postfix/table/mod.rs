@@ -65,6 +65,8 @@ pub enum Kind {
     Networks,
     /// A list of domains.
     Domains,
+    /// A list of words to be matched, for a program that opens no file: tables in it hold their entries themselves.
+    Strings,
     /// Restrictions in the order in which they are evaluated.
     Restrictions,
     /// One of these words; the empty value is legal where it is the default.

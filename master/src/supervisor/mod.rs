@@ -1,27 +1,31 @@
 //! Carries out what the policy decides: processes, listeners, channels between workers, the connector.
 
+mod accounts;
+mod channels;
+mod end;
+mod leaving;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use ipc_messages::control::{Acting, Folder, FolderAccess, FromWorker, Hub, Peer, ToWorker};
+use ipc_messages::control::{Acting, FromWorker, ToWorker};
 use ipc_wire::packet;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use slog::Logger;
 
+use crate::links::Links;
 use crate::listen;
 use crate::policy::{Action, Pid, Policy, ServiceId};
 use crate::process::{self, Base, Process};
 use crate::program::Program;
 use crate::table::{AccountRules, Half, Spec, Table};
-
-mod ending;
 
 /// Tokens of listeners and inboxes: the service, and which of its sockets.
 const LISTENER: usize = 1 << 60;
@@ -57,6 +61,7 @@ pub struct Supervisor {
     next_service: ServiceId,
     policy: Policy,
     processes: BTreeMap<Pid, Process>,
+    links: Links,
     acting_specs: BTreeMap<Acting, Spec>,
     accounts: AccountRules,
     /// The end of the log that the log service reads.
@@ -80,6 +85,7 @@ impl Supervisor {
             next_service: 1,
             policy: Policy::default(),
             processes: BTreeMap::new(),
+            links: Links::default(),
             acting_specs: BTreeMap::new(),
             accounts: AccountRules { first_uid: 1, last_uid: 0, first_gid: 1, last_gid: 0 },
             log_inbox,
@@ -142,18 +148,6 @@ impl Supervisor {
         }
         self.introduce_to_late_hubs();
         Ok(())
-    }
-
-    /// Connects processes to hubs that came into the table after them.
-    fn introduce_to_late_hubs(&mut self) {
-        let mut lacking = Vec::new();
-        for (&pid, process) in &self.processes {
-            let talks = self.program_of(pid).map_or(&[][..], |program| program.talks);
-            lacking.extend(talks.iter().filter(|&hub| !process.links.contains_key(hub)).map(|&hub| (pid, hub)));
-        }
-        for (pid, hub) in lacking {
-            self.introduce(pid, hub);
-        }
     }
 
     /// The listeners of `spec`: those of the running service `old` that are the same, new ones otherwise.
@@ -224,64 +218,6 @@ impl Supervisor {
         self.act(actions);
     }
 
-    /// New settings for the programs that act for accounts. A service that runs keeps its inbox, which `auth` and the login
-    /// processes hold; its processes finish their sessions under the old settings.
-    fn apply_acting(&mut self, specs: BTreeMap<Acting, Spec>) {
-        let changed: Vec<Acting> = self
-            .acting_specs
-            .iter()
-            .filter(|(acting, spec)| specs.get(acting) != Some(spec))
-            .map(|(&acting, _)| acting)
-            .collect();
-        self.acting_specs = specs;
-        let stale = |service: &Service| service.acting.clone().filter(|key| changed.contains(&key.0));
-        let stale: Vec<(ServiceId, ActingKey)> =
-            self.services.iter().filter_map(|(&id, service)| Some((id, stale(service)?))).collect();
-        for (id, key) in stale {
-            match self.acting_spec(&key) {
-                Some(spec) => self.change(id, spec, Vec::new()),
-                None => self.stop_service(id),
-            }
-        }
-    }
-
-    /// What a process that acts for an account is started from.
-    fn acting_spec(&self, key: &ActingKey) -> Option<Spec> {
-        let (acting, uid, gid, groups, roots) = key;
-        let mut spec = self.acting_specs.get(acting)?.clone();
-        spec.key = format!("{}:{uid}:{gid}:{groups:?}:{roots:?}", spec.key);
-        spec.account = crate::table::Account { uid: *uid, gid: *gid, groups: groups.clone() };
-        let folder = |path: &PathBuf| Folder { path: path.clone(), access: FolderAccess::Write };
-        spec.folders.extend(roots.iter().map(folder));
-        Some(spec)
-    }
-
-    fn stop_service(&mut self, id: ServiceId) {
-        self.unpoll(id);
-        let actions = self.policy.remove(id);
-        self.act(actions);
-        if let Some(service) = self.services.get_mut(&id) {
-            service.spec.key.clear();
-            for (listener, fd) in service.spec.listeners.iter().zip(service.listeners.drain(..)) {
-                if let crate::table::At::Unix { path, .. } = &listener.at {
-                    // The name goes with the listener, so that clients see that nobody is there.
-                    let _ = std::fs::remove_file(path);
-                }
-                drop(fd);
-            }
-            service.spec.listeners.clear();
-        }
-        self.forget_if_over(id);
-    }
-
-    /// Drops a stopped service whose last process has ended.
-    fn forget_if_over(&mut self, id: ServiceId) {
-        let stopped = self.services.get(&id).is_some_and(|service| service.spec.key.is_empty());
-        if stopped && self.policy.processes_of(id).next().is_none() {
-            self.services.remove(&id);
-        }
-    }
-
     /// `table` with the running services of halves whose configuration is `bad` in place of their new ones, and then with
     /// those that serve both halves as they run: the new ones would know one half alone (its keys, its log files).
     pub fn keep(&self, mut table: Table, bad: &[(Half, bool)]) -> Table {
@@ -332,6 +268,7 @@ impl Supervisor {
     pub fn tick(&mut self, now: Instant) {
         let actions = self.policy.tick(now);
         self.act(actions);
+        self.restore(now);
         for process in self.processes.values_mut() {
             process.flush();
         }
@@ -339,46 +276,7 @@ impl Supervisor {
 
     /// When [`Supervisor::tick`] has something to do.
     pub fn next_tick(&self) -> Option<Instant> {
-        self.policy.next_tick()
-    }
-
-    /// Reaps every process that has ended.
-    pub fn reap(&mut self) {
-        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            let (pid, failed, how) = match status {
-                WaitStatus::Exited(pid, code) => (pid, code != 0, format!("exit status {code}")),
-                WaitStatus::Signaled(pid, signal, _) => (pid, true, format!("killed by {signal}")),
-                WaitStatus::StillAlive => return,
-                _ => continue,
-            };
-            self.exited(pid.as_raw(), failed, &how);
-        }
-    }
-
-    fn exited(&mut self, pid: Pid, failed: bool, how: &str) {
-        let Some(process) = self.processes.remove(&pid) else { return };
-        // It closes now and leaves the set by itself.
-        let _ = self.registry.deregister(&mut SourceFd(&process.control.as_raw_fd()));
-        let Some(id) = self.policy.service_of(pid) else { return };
-        if failed && !self.ending {
-            let name = self.services.get(&id).map_or("?", |service| service.spec.program.name);
-            slog::warn!(self.log, "process {name} pid {pid} {how}");
-        }
-        let hub = self.program_of(pid).and_then(|program| program.hub);
-        let actions = self.policy.exited(pid, failed, Instant::now());
-        self.act(actions);
-        if let Some(hub) = hub.filter(|_| !self.ending) {
-            self.reconnect(hub);
-        }
-        self.forget_if_over(id);
-    }
-
-    /// A hub has gone: if anybody talks to it, a successor is started, which everybody is connected to.
-    fn reconnect(&mut self, hub: Hub) {
-        let talks = |pid: Pid| self.program_of(pid).is_some_and(|program| program.talks.contains(&hub));
-        if let Some(pid) = self.processes.keys().copied().find(|&pid| talks(pid)) {
-            self.introduce(pid, hub);
-        }
+        [self.policy.next_tick(), self.links.next()].into_iter().flatten().min()
     }
 
     fn program_of(&self, pid: Pid) -> Option<&'static Program> {
@@ -395,6 +293,11 @@ impl Supervisor {
                 Action::Wake(id) => {
                     if self.policy.processes_of(id).next().is_none() && !self.policy.throttled(id) {
                         self.spawn(id);
+                    }
+                }
+                Action::Resumed(id) => {
+                    if let Some(hub) = self.services.get(&id).and_then(|service| service.spec.program.hub) {
+                        self.reconnect(hub);
                     }
                 }
                 Action::Throttled(id, pause) => {
@@ -469,50 +372,6 @@ impl Supervisor {
         self.act(actions);
     }
 
-    /// Gives `pid` a channel to a hub, which is started if need be; a hub that starts is connected to all who talk to it. A hub
-    /// that is not in the table (its half does not run) is left out: the worker sees that it has no such channel.
-    fn introduce(&mut self, pid: Pid, hub: Hub) {
-        let Some(id) = self.hub(hub) else { return };
-        match self.policy.taking(id) {
-            Some(hub_pid) => self.connect(pid, hub_pid, hub),
-            None if self.policy.throttled(id) => {}
-            None => self.spawn(id),
-        }
-    }
-
-    /// The service that is this hub.
-    fn hub(&self, hub: Hub) -> Option<ServiceId> {
-        let live = self.services.iter().filter(|(_, service)| !service.spec.key.is_empty());
-        live.into_iter().find(|(_, service)| service.spec.program.hub == Some(hub)).map(|(&id, _)| id)
-    }
-
-    /// Connects everybody who talks to `hub` to its new process.
-    fn introduce_all(&mut self, hub_pid: Pid, hub: Hub) {
-        let talks = |pid: Pid| self.program_of(pid).is_some_and(|program| program.talks.contains(&hub));
-        let all: Vec<Pid> = self.processes.keys().copied().filter(|&pid| talks(pid)).collect();
-        for pid in all {
-            self.connect(pid, hub_pid, hub);
-        }
-    }
-
-    fn connect(&mut self, pid: Pid, hub_pid: Pid, hub: Hub) {
-        let Some(process) = self.processes.get_mut(&pid).filter(|process| process.links.get(&hub) != Some(&hub_pid))
-        else {
-            return;
-        };
-        let Ok((asks, answers)) = UnixStream::pair() else {
-            slog::error!(self.log, "no socket pair for {pid} and {hub:?}");
-            return;
-        };
-        process.links.insert(hub, hub_pid);
-        let program = self.program_of(pid).map_or("?", |program| program.name).to_string();
-        let service = self.policy.service_of(pid).and_then(|id| self.services.get(&id));
-        let uid = service.map_or(u32::MAX, |service| service.spec.account.uid);
-        let client = Peer::Client { program, pid: pid as u32, uid };
-        self.order(hub_pid, &ToWorker::Peer { peer: client }, vec![answers.into()]);
-        self.order(pid, &ToWorker::Peer { peer: Peer::Hub(hub) }, vec![asks.into()]);
-    }
-
     fn order(&mut self, pid: Pid, order: &ToWorker, fds: Vec<OwnedFd>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         if !process.order(order, fds) {
@@ -544,6 +403,7 @@ impl Supervisor {
                 let actions = self.policy.status(pid, free > 0);
                 self.act(actions);
             }
+            FromWorker::Lost { hub, link } => self.lost(pid, hub, link),
             FromWorker::Connect { index } => self.connect_foreign(pid, index),
             FromWorker::Wake { service } => self.wake(pid, &service),
             FromWorker::Acting { corr, program, uid, gid, groups, roots } => {
@@ -557,51 +417,6 @@ impl Supervisor {
         }
     }
 
-    /// Starts a delivery agent, if none of its processes takes work. Only `qmgr` may ask.
-    fn wake(&mut self, pid: Pid, name: &str) {
-        if self.program_of(pid).and_then(|program| program.hub) != Some(Hub::Qmgr) {
-            return;
-        }
-        let live = self.services.iter().filter(|(_, service)| !service.spec.key.is_empty());
-        let agent = |service: &Service| service.spec.program.name == "smtp" && service.spec.name == name;
-        let found = live.into_iter().find(|(_, service)| agent(service)).map(|(&id, _)| id);
-        if let Some(id) = found.filter(|&id| self.policy.taking(id).is_none() && !self.policy.throttled(id)) {
-            self.spawn(id);
-        }
-    }
-
-    fn connect_foreign(&mut self, pid: Pid, index: u16) {
-        let service = self.policy.service_of(pid).and_then(|id| self.services.get(&id));
-        let Some(foreign) = service.and_then(|service| service.spec.foreign.get(index as usize)) else { return };
-        let (order, fds) = match listen::connect_foreign(foreign) {
-            Ok(fd) => (ToWorker::Connected { index }, vec![fd]),
-            Err(error) => (ToWorker::ConnectFailed { index, errno: error.raw_os_error().unwrap_or(0) }, Vec::new()),
-        };
-        self.order(pid, &order, fds);
-    }
-
-    /// The inbox of the process that acts for an account, which is made if need be. Only `auth` may ask.
-    fn acting(&mut self, pid: Pid, key: ActingKey) -> Result<OwnedFd, String> {
-        if self.program_of(pid).and_then(|program| program.hub) != Some(Hub::Auth) {
-            return Err("only auth may ask for this".into());
-        }
-        let (_, uid, gid, groups, _) = &key;
-        if let Some(reason) = self.accounts.refuse(*uid, *gid, groups) {
-            return Err(reason);
-        }
-        let running = |service: &&Service| service.acting.as_ref() == Some(&key) && !service.spec.key.is_empty();
-        if !self.services.values().any(|service| running(&service)) {
-            let spec = self.acting_spec(&key).ok_or("the service is not configured")?;
-            self.add(spec, Vec::new(), Some(key.clone()));
-        }
-        let service = self
-            .services
-            .values()
-            .find(|service| service.acting.as_ref() == Some(&key) && !service.spec.key.is_empty());
-        let inbox = service.and_then(|service| service.inbox.as_ref()).ok_or("its inbox could not be made")?;
-        inbox.1.try_clone().map_err(|error| error.to_string())
-    }
-
     /// The table in effect, for `mailctl services`: each service with its processes.
     pub fn rows(&self) -> impl Iterator<Item = (&Spec, Vec<Pid>, bool)> {
         let live = self.services.iter().filter(|(_, service)| !service.spec.key.is_empty());
@@ -611,24 +426,5 @@ impl Supervisor {
     /// Which halves run.
     pub fn runs(&self, half: Half) -> bool {
         self.services.values().any(|service| service.spec.half == half && !service.spec.key.is_empty())
-    }
-
-    /// Gives `mailctl` a channel to a hub.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub fn visit(&mut self, hub: Hub, pid: u32) -> Result<OwnedFd, String> {
-        let Some(id) = self.hub(hub) else { return Err("the mail system is not running".into()) };
-        if self.policy.taking(id).is_none() {
-            self.spawn(id);
-        }
-        let hub_pid = self.policy.taking(id).ok_or("the service cannot be started")?;
-        let (asks, answers) = UnixStream::pair().map_err(|error| error.to_string())?;
-        self.order(
-            hub_pid,
-            &ToWorker::Peer { peer: Peer::Client { program: "mailctl".into(), pid, uid: 0 } },
-            vec![answers.into()],
-        );
-        Ok(asks.into())
     }
 }

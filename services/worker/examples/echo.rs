@@ -1,0 +1,70 @@
+//! The smallest worker that does something: clients get their bytes back, peers their text, but for the text `nonsense`, which
+//! breaks the channel. A client that connects is also an occasion to tell the qmgr.
+
+use std::process::ExitCode;
+
+use worker::{Calls, ConnId, Cx, Frame, Hub, Peer, PeerId, Remote, Service, Setup, StartError};
+
+fn main() -> ExitCode {
+    worker::run::<Echo>()
+}
+
+struct Echo;
+
+impl Service for Echo {
+    const NAME: &'static str = "echo";
+    const CALLS: Calls = Calls {
+        accept: true,
+        connect: false,
+        files: false,
+        threads: false,
+        fork: false,
+        memfd: false,
+        notify: false,
+        narrow: false,
+    };
+    type Section = ();
+    type Opened = ();
+    type Done = ();
+
+    fn pre_jail((): &(), _: &mut Setup) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn start((): (), (): (), _: Setup, _: &mut Cx<()>) -> Result<Echo, StartError> {
+        Ok(Echo)
+    }
+
+    fn accepted(&mut self, cx: &mut Cx<()>, _: ConnId, _: usize, _: Remote) {
+        if let Some(qmgr) = cx.hub(Hub::Qmgr)
+            && cx.send(qmgr, &"a client", Vec::new()).is_err()
+        {
+            cx.drop_peer(qmgr);
+        }
+    }
+
+    fn input(&mut self, cx: &mut Cx<()>, conn: ConnId) {
+        let bytes = cx.take_input(conn);
+        cx.write(conn, &bytes);
+    }
+
+    fn peer_up(&mut self, cx: &mut Cx<()>, id: PeerId, peer: &Peer) {
+        if *peer == Peer::Hub(Hub::Qmgr) && cx.send(id, &"hello", Vec::new()).is_err() {
+            cx.drop_peer(id);
+        }
+    }
+
+    fn frame(&mut self, cx: &mut Cx<()>, id: PeerId, frame: Frame) {
+        match frame.decode::<String>() {
+            Ok((text, _)) if text == "nonsense" => cx.drop_peer(id),
+            Ok((text, _)) => {
+                if cx.send(id, &text, Vec::new()).is_err() {
+                    cx.drop_peer(id);
+                }
+            }
+            Err(error) => cx.broken(id, error),
+        }
+    }
+
+    fn reload(&mut self, _: &mut Cx<()>, (): ()) {}
+}
