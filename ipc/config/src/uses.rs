@@ -4,7 +4,7 @@
 /// Parameters of `main.cf` that a program uses.
 pub fn parameters(program: &str) -> &'static [&'static str] {
     match program {
-        "postlogd" => &["syslog_facility", "syslog_name"],
+        "postlogd" => &["syslog_facility", "posthorn_log_format"],
         "smtpd" => SMTPD,
         "cleanup" => CLEANUP,
         "qmgr" => QMGR,

@@ -207,7 +207,9 @@ impl Configuration {
             }
         }
         if self.mailbox.is_some() {
-            section.mailbox.insert("syslog_facility", setting("syslog_facility"));
+            for name in ["syslog_facility", "log_timestamp"] {
+                section.mailbox.insert(name, setting(name));
+            }
         }
         spec.section = encode(&section);
         spec
@@ -330,3 +332,6 @@ fn share(sessions: u32) -> (u32, u32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
