@@ -136,6 +136,7 @@ const CLEANUP: &[&str] = &[
     "header_size_limit",
     "hopcount_limit",
     "message_size_limit",
+    "queue_minfree",
     "message_drop_headers",
     "message_strip_characters",
     "cleanup_replace_stray_cr_lf",
