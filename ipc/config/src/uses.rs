@@ -139,6 +139,7 @@ const CLEANUP: &[&str] = &[
     "queue_minfree",
     "message_drop_headers",
     "message_strip_characters",
+    "queue_minfree",
     "cleanup_replace_stray_cr_lf",
     "undisclosed_recipients_header",
     "detect_8bit_encoding_header",
@@ -191,8 +192,11 @@ const SMTP: &[&str] = &[
     "myhostname",
     "inet_protocols",
     "ignore_mx_lookup_error",
+    "disable_mime_output_conversion",
+    "minimal_backoff_time",
     "delay_logging_resolution_limit",
     "info_log_address_format",
+    "soft_bounce",
     "smtp_helo_name",
     "smtp_always_send_ehlo",
     "smtp_never_send_ehlo",
@@ -223,6 +227,8 @@ const SMTP: &[&str] = &[
     "smtp_defer_if_no_mx_address_found",
     "smtp_host_lookup",
     "smtp_tls_security_level",
+    "smtp_use_tls",
+    "smtp_starttls_timeout",
     "lmtp_lhlo_name",
     "lmtp_discard_lhlo_keywords",
     "lmtp_skip_5xx_greeting",
@@ -251,6 +257,8 @@ const SMTP: &[&str] = &[
     "lmtp_defer_if_no_mx_address_found",
     "lmtp_host_lookup",
     "lmtp_tls_security_level",
+    "lmtp_use_tls",
+    "lmtp_starttls_timeout",
 ];
 
 const LOOKUP: &[&str] = &[

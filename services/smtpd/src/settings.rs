@@ -68,6 +68,16 @@ fn the_limits_of_errors() {
 }
 
 #[test]
+fn the_length_of_commands() {
+    let warned = |main_cf: &str| {
+        let mut talk = Talk::new(main_cf);
+        talk.say(&format!("NOOP {}", "x".repeat(1000)));
+        talk.log.iter().any(|line| line.contains(": request longer than 512: NOOP xxx"))
+    };
+    assert!(!warned("") && warned("line_length_limit = 512\n"));
+}
+
+#[test]
 fn the_limit_of_junk_commands() {
     let noops = |main_cf: &str, number: usize| {
         let mut talk = Talk::new(&format!("smtpd_hard_error_limit = 1\n{main_cf}"));
