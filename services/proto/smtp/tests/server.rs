@@ -264,3 +264,30 @@ fn smtp_dialogues() {
 fn lmtp_dialogues() {
     replay_all("lmtp");
 }
+
+/// A client that talks before it is greeted, while the caller still finds out who it is.
+#[test]
+fn early_talk_is_noticed_and_may_be_forbidden() {
+    for (forbidden, reply) in [
+        (false, "220 localhost ESMTP Postfix\r\n250 2.0.0 Ok\r\n"),
+        (true, "554 5.5.0 Error: SMTP protocol synchronization\r\n"),
+    ] {
+        let smtp = Smtp { forbid_unauth_pipelining: forbidden, ..Smtp::default() };
+        let config = Config { hostname: "localhost".into(), dialect: Dialect::Smtp(smtp) };
+        let mut session = Session::new(Arc::new(config), Peer::new("client.example.net[192.0.2.1]"));
+        assert_eq!(session.poll(), Some(Action::Ask(Question::Connect)));
+        assert_eq!(session.input(b"NOOP\r\n"), 6);
+        session.answer(Answer::Accept);
+        let (mut sent, mut log) = (Vec::new(), Vec::new());
+        while let Some(action) = session.poll() {
+            match action {
+                Action::Send(bytes) => sent.extend(bytes),
+                Action::Log(_, line) => log.push(line),
+                _ => {}
+            }
+        }
+        assert_eq!(String::from_utf8(sent).unwrap(), reply);
+        let line = "improper command pipelining after CONNECT from client.example.net[192.0.2.1]: NOOP\\r\\n";
+        assert_eq!((log, session.is_unauthorized_pipelining()), (vec![line.to_string()], true));
+    }
+}
