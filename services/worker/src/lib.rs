@@ -12,6 +12,8 @@ mod boot;
 mod connection;
 mod cx;
 mod detach;
+#[cfg(feature = "misbehave")]
+mod misbehave;
 mod outbox;
 mod peers;
 mod pool;
@@ -25,7 +27,7 @@ pub mod tls;
 pub use boot::{Folder, Setup, StartError};
 pub use connection::{ConnId, Secured};
 pub use cx::{ActingRequest, Cx};
-pub use detach::Detached;
+pub use detach::{Detached, narrow};
 pub use ipc_jail::Calls;
 pub use ipc_messages::control::{Boot, Hub, Listener, Peer};
 pub use ipc_wire::Frame;
@@ -95,6 +97,8 @@ pub trait Service: Sized {
     fn foreign(&mut self, _cx: &mut Cx<Self::Done>, _index: u16, _result: Result<OwnedFd, i32>) {}
     /// Log files are to be opened anew.
     fn reopen(&mut self, _cx: &mut Cx<Self::Done>) {}
+    /// A client waits for which no process has room: another one may be sent away.
+    fn shed(&mut self, _cx: &mut Cx<Self::Done>) {}
     /// An answer of the master to [`Cx::acting`]: the inbox, or why not.
     fn acting(&mut self, _cx: &mut Cx<Self::Done>, _corr: u32, _inbox: Result<OwnedFd, String>) {}
     /// A timer set with [`Cx::timer`].

@@ -44,7 +44,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "Bytes of a part that body_checks looks at."),
     boolean("disable_mime_input_processing", "no", NOT_YET,
         "Take messages as they are, without a look at MIME."),
-    boolean("disable_mime_output_conversion", "no", no_effect("content in 8 bits is passed on as it is"),
+    boolean("disable_mime_output_conversion", "no", built("smtp::settings::tests::disable_mime_output_conversion"),
         "Never convert 8-bit content for a server without 8BITMIME."),
     boolean("detect_8bit_encoding_header", "yes", built("cleanup::settings::tests::detect_8bit_encoding_header"),
         "Notice 8-bit content that Content-Transfer-Encoding declares."),
