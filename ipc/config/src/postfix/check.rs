@@ -99,6 +99,19 @@ fn check_setting(scope: &MainCf, setting: &Setting, found: &mut Diagnostics) {
         let mend = "remove it if you can do without it";
         found.push(crate::diagnostic::Diagnostic::new(severity, &setting.at, name, problem, mend));
     }
+    if name == "notify_classes" {
+        check_classes(scope, setting, found);
+    }
+}
+
+/// Of `notify_classes` those of notifications are built. That the two of the default are not is for the manual to say.
+fn check_classes(scope: &MainCf, setting: &Setting, found: &mut Diagnostics) {
+    let quiet = ["bounce", "2bounce", "delay", "resource", "software"];
+    let classes = scope.settings(found).list(&setting.name);
+    for class in classes.into_iter().filter(|class| !quiet.contains(&class.to_ascii_lowercase().as_str())) {
+        let problem = format!("the class {class} is not supported yet and has no effect");
+        found.warning(&setting.at, &setting.name, problem, "remove it if you can do without it");
+    }
 }
 
 #[cfg(test)]
@@ -250,6 +263,19 @@ smtpd_recipient_restrictions =
   reject_unverified_recipient,
   permit
 ";
+
+    #[test]
+    fn classes_of_notices_that_are_not_built_are_named() {
+        assert_eq!(
+            said("compatibility_level = 3.6\nnotify_classes = bounce, 2bounce, delay, resource, Software\n", ""),
+            [""; 0]
+        );
+        let [problem] = &said("compatibility_level = 3.6\nnotify_classes = delay, policy\n", "")[..] else { panic!() };
+        assert!(
+            problem.contains("main.cf:2") && problem.contains("the class policy is not supported yet"),
+            "{problem}"
+        );
+    }
 
     #[test]
     fn the_guides_have_nothing_wrong_with_debian_s_table() {
