@@ -34,6 +34,8 @@ pub struct Settings {
     pub delay_digits: u32,
     /// `info_log_address_format` is `external`: addresses in the log are quoted where they must be.
     pub quote_addresses: bool,
+    /// `soft_bounce`: qmgr keeps what a server refuses, and the log says so.
+    pub soft_bounce: bool,
     /// Not `disable_mime_output_conversion`: content in 8 bits is encoded for servers that take 7 only.
     pub convert: bool,
     /// How a session is held; the server's name is missing.
@@ -185,6 +187,7 @@ impl Settings {
             port: own.text("tcp_port").into(),
             sockets: section.foreign.clone(),
             delay_digits: values.number("delay_logging_resolution_limit") as u32,
+            soft_bounce: values.boolean("soft_bounce"),
             quote_addresses: values.text("info_log_address_format") == "external",
             convert: !values.boolean("disable_mime_output_conversion"),
             session: session(&own),

@@ -63,6 +63,7 @@ pub fn settings() -> Settings {
         sockets: vec!["private/first".into(), "private/dovecot-lmtp".into()],
         delay_digits: 2,
         quote_addresses: true,
+        soft_bounce: false,
         session: Config::new(true, "mail.example.jp", ""),
         convert: true,
         wait_for_quit: false,

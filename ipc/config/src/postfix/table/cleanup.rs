@@ -22,7 +22,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "Largest number of tokens in an address header."),
     integer("hopcount_limit", "50", 1, 0, built("cleanup::settings::tests::hopcount_limit"),
         "Largest number of Received headers; more is a loop."),
-    integer("line_length_limit", "2048", 512, 0, built(""),
+    integer("line_length_limit", "2048", 512, 0, built("smtpd::settings::the_length_of_commands"),
         "Longest line in bytes; longer ones are read in parts."),
     text("message_reject_characters", "", REFUSED, "Characters that make a message refused."),
     text("message_strip_characters", "", built("cleanup::settings::tests::message_strip_characters"),
