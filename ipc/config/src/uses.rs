@@ -136,7 +136,6 @@ const CLEANUP: &[&str] = &[
     "header_size_limit",
     "hopcount_limit",
     "message_size_limit",
-    "queue_minfree",
     "message_drop_headers",
     "message_strip_characters",
     "queue_minfree",

@@ -43,6 +43,8 @@ use crate::settings::Settings;
 pub const WINDOW: usize = 200;
 /// Connections to one destination.
 const CONNECTIONS: usize = 20;
+/// Connections whose reply to QUIT is waited for. A server that never gives it is left at once when there are more.
+pub(crate) const QUITTING: usize = 100;
 /// Bytes of content that may wait for a server to read them.
 const IN_FLIGHT: usize = 128 * 1024;
 /// Bytes of content read at once.
@@ -102,6 +104,8 @@ pub struct Delivery<C> {
     pools: BTreeMap<Rc<str>, Pool>,
     sessions: BTreeMap<SessionId, Session>,
     last_session: u64,
+    /// How many of the sessions wait for the reply to QUIT.
+    quitting: usize,
     /// Questions at the resolver, by the number that pairs the answer.
     asked: BTreeMap<u32, Asked>,
     last_question: u32,
@@ -123,6 +127,7 @@ impl<C: Content> Delivery<C> {
             pools: BTreeMap::new(),
             sessions: BTreeMap::new(),
             last_session: 0,
+            quitting: 0,
             asked: BTreeMap::new(),
             last_question: 0,
             last_lookup: 0,
@@ -321,6 +326,7 @@ impl<C: Content> Delivery<C> {
 
     fn leave_pool(&mut self, id: SessionId, session: &Session) {
         if matches!(session.state, State::Quitting) {
+            self.quitting -= 1;
             return;
         }
         let Some(pool) = self.pools.get_mut(&session.nexthop) else { return };
@@ -340,7 +346,8 @@ impl<C: Content> Delivery<C> {
                 }
             }
         }
-        if self.settings.wait_for_quit {
+        if self.settings.wait_for_quit && self.quitting < QUITTING {
+            self.quitting += 1;
             let after = self.settings.time_limits.of(Step::Quit);
             self.orders.push_back(Order::Deadline { session: id, after });
             session.state = State::Quitting;

@@ -171,6 +171,19 @@ fn servers_are_looked_for_once_for_all_jobs_and_again_after_a_while() {
 }
 
 #[test]
+fn searches_for_several_destinations_go_on_side_by_side() {
+    let mut world = World::new(outside());
+    world.job(abroad(1));
+    world.job(Job { nexthop: "example.net".into(), ..abroad(2) });
+    world.resolve(Ok(EXCHANGERS), Ok(&[]));
+    world.resolve(Ok(EXCHANGERS), Ok(&[]));
+    while !world.questions.is_empty() {
+        world.resolve(Ok(&[]), Ok(&["192.0.2.10"]));
+    }
+    assert_eq!(world.connects.len(), 2);
+}
+
+#[test]
 fn a_new_resolver_is_asked_again_and_late_answers_are_ignored() {
     let mut world = World::new(outside());
     world.job(abroad(1));

@@ -73,11 +73,12 @@ impl<C: Content> Delivery<C> {
         let Some(pool) = self.pools.get_mut(nexthop) else { return };
         match progress {
             Progress::Ask(queries) => {
+                let Route::Sought { number, .. } = pool.route else { return };
                 for query in queries {
                     self.last_question = self.last_question.wrapping_add(1);
                     let question = self.question(self.last_question, &query);
                     self.orders.push_back(Order::Ask(question));
-                    let asked = Asked { nexthop: nexthop.clone(), number: self.last_lookup, query };
+                    let asked = Asked { nexthop: nexthop.clone(), number, query };
                     self.asked.insert(self.last_question, asked);
                 }
             }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use ipc_messages::delivery::{Job, Verdict};
 
 use super::*;
-use crate::delivery::SessionId;
 use crate::delivery::testing::{World, configured, job};
+use crate::delivery::{QUITTING, SessionId};
 
 /// A line about a parameter of both agents: `X_` is its prefix, and what is about EHLO is about LHLO for LMTP.
 fn line(agent: &str, text: &str) -> String {
@@ -128,6 +128,23 @@ fn a_server_that_does_not_answer_quit_is_left() {
         world.delivery.timed_out(session, world.now);
         world.turn();
         assert_eq!(world.closed, [session]);
+    });
+}
+
+#[test]
+fn servers_that_do_not_answer_quit_do_not_pile_up() {
+    each("X_skip_quit_response = no\nX_connection_cache_on_demand = no", |mut world, _| {
+        for number in 0..=QUITTING {
+            let session = world.open();
+            world.take(session);
+            assert_eq!(world.closed.len(), number / QUITTING);
+        }
+        // One that goes after all makes room for another.
+        let oldest = *world.sent.keys().next().unwrap();
+        world.say(oldest, "221 bye\r\n", 99);
+        let session = world.open();
+        world.take(session);
+        assert_eq!(world.closed.len(), 2);
     });
 }
 
