@@ -4,7 +4,7 @@
 /// Parameters of `main.cf` that a program uses.
 pub fn parameters(program: &str) -> &'static [&'static str] {
     match program {
-        "postlogd" => &["syslog_facility", "syslog_name"],
+        "postlogd" => &["syslog_facility", "posthorn_log_format"],
         "smtpd" => SMTPD,
         "cleanup" => CLEANUP,
         "qmgr" => QMGR,
@@ -121,6 +121,8 @@ const SMTPD: &[&str] = &[
     "smtpd_sasl_mechanism_filter",
     "smtpd_sasl_exceptions_networks",
     "smtpd_client_port_logging",
+    "maps_rbl_reject_code",
+    "smtpd_discard_ehlo_keyword_address_maps",
     "allow_min_user",
     "local_header_rewrite_clients",
     "smtpd_forbid_unauth_pipelining",
@@ -134,6 +136,7 @@ const CLEANUP: &[&str] = &[
     "header_size_limit",
     "hopcount_limit",
     "message_size_limit",
+    "queue_minfree",
     "message_drop_headers",
     "message_strip_characters",
     "queue_minfree",
@@ -189,8 +192,11 @@ const SMTP: &[&str] = &[
     "myhostname",
     "inet_protocols",
     "ignore_mx_lookup_error",
+    "disable_mime_output_conversion",
+    "minimal_backoff_time",
     "delay_logging_resolution_limit",
     "info_log_address_format",
+    "soft_bounce",
     "smtp_helo_name",
     "smtp_always_send_ehlo",
     "smtp_never_send_ehlo",
@@ -221,6 +227,8 @@ const SMTP: &[&str] = &[
     "smtp_defer_if_no_mx_address_found",
     "smtp_host_lookup",
     "smtp_tls_security_level",
+    "smtp_use_tls",
+    "smtp_starttls_timeout",
     "lmtp_lhlo_name",
     "lmtp_discard_lhlo_keywords",
     "lmtp_skip_5xx_greeting",
@@ -249,6 +257,8 @@ const SMTP: &[&str] = &[
     "lmtp_defer_if_no_mx_address_found",
     "lmtp_host_lookup",
     "lmtp_tls_security_level",
+    "lmtp_use_tls",
+    "lmtp_starttls_timeout",
 ];
 
 const LOOKUP: &[&str] = &[
@@ -346,13 +356,8 @@ const IMAP_LOGIN: &[&str] = &[
     "login_trusted_networks",
     "disable_plaintext_auth",
     "ssl",
-    "auth_mechanisms",
     "mail_max_userip_connections",
-    "verbose_proctitle",
-    "auth_verbose",
-    "auth_debug",
     "imap_id_send",
-    "imap_capability",
 ];
 
 const IMAP: &[&str] = &[
@@ -361,16 +366,14 @@ const IMAP: &[&str] = &[
     "mail_fsync",
     "mail_debug",
     "mail_log_prefix",
+    "mail_max_keyword_length",
     "mail_max_lock_timeout",
-    "mail_max_userip_connections",
     "imap_capability",
     "imap_max_line_length",
     "imap_idle_notify_interval",
     "imap_logout_format",
-    "imap_client_workarounds",
     "imap_id_send",
     "imap_hibernate_timeout",
-    "verbose_proctitle",
 ];
 
 #[cfg(test)]

@@ -132,6 +132,7 @@ impl Builder<'_> {
                 section.transport.insert("service_name", self.row.name.clone());
                 section.transport.insert("agent", called.unwrap_or("smtp"));
                 section.transport.insert("own_addresses", self.own_addresses());
+                self.note_verification(called.unwrap_or("smtp"));
                 self.destinations(&mut section, &mut foreign);
             }
             "cleanup" | "qmgr" => {
@@ -158,6 +159,7 @@ impl Builder<'_> {
             limit: processes,
             prefork: u32::from(always),
             wakeup: wakeup.map(|wakeup| (Duration::from_secs(wakeup.seconds.into()), wakeup.if_used)),
+            sheds: false,
         };
         // Each message in the journal is a memory file on its way to qmgr, each active one is open there.
         let messages = match self.program.queue {
@@ -183,6 +185,11 @@ impl Builder<'_> {
             rules,
             client_limit,
             messages,
+            passed_on: 0,
+            full: format!(
+                "service \"{}\" ({}) has reached its process limit \"{limit}\": new clients may experience noticeable delays",
+                self.row.name, self.row.endpoint
+            ),
             max_use: 0,
             max_idle: if always { 0 } else { self.seconds("max_idle") },
             section: {
@@ -326,6 +333,16 @@ impl Builder<'_> {
         addresses.retain(|address| if address.is_ipv4() { four } else { six });
         addresses.dedup();
         addresses
+    }
+
+    /// Servers cannot be verified yet; mail that has to be sent to such waits, and this says so beforehand.
+    fn note_verification(&mut self, agent: &str) {
+        let name = format!("{agent}_tls_security_level");
+        let level = self.text(&name);
+        if !matches!(level.as_str(), "" | "none" | "may" | "encrypt") {
+            let problem = format!("servers cannot be verified yet: at level {level} mail of {} waits", self.row.name);
+            self.found.warning(&self.main.location(&name), name, problem, "set may or encrypt");
+        }
     }
 
     /// Where mail comes to this system: the addresses that it listens on, those of the machine where that is all of them, and

@@ -88,7 +88,7 @@ pub trait Service: Sized {
     fn peer_up(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _peer: &Peer) {}
     /// A frame from a peer. An error in it is told with [`Cx::broken`].
     fn frame(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _frame: Frame) {}
-    /// The channel is gone; a hub comes back by itself with `peer_up`.
+    /// The channel is gone; a hub comes back by itself with `peer_up`, which is never called before this.
     fn peer_down(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _peer: &Peer) {}
     /// A hand-off packet has come, with its descriptors.
     fn handoff(&mut self, _cx: &mut Cx<Self::Done>, _packet: Vec<u8>, _fds: Vec<OwnedFd>) {}
@@ -97,6 +97,8 @@ pub trait Service: Sized {
     fn foreign(&mut self, _cx: &mut Cx<Self::Done>, _index: u16, _result: Result<OwnedFd, i32>) {}
     /// Log files are to be opened anew.
     fn reopen(&mut self, _cx: &mut Cx<Self::Done>) {}
+    /// A client waits for which no process has room: another one may be sent away.
+    fn shed(&mut self, _cx: &mut Cx<Self::Done>) {}
     /// An answer of the master to [`Cx::acting`]: the inbox, or why not.
     fn acting(&mut self, _cx: &mut Cx<Self::Done>, _corr: u32, _inbox: Result<OwnedFd, String>) {}
     /// A timer set with [`Cx::timer`].

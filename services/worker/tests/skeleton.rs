@@ -78,6 +78,16 @@ fn the_master_hears_of_a_channel_that_its_asker_gave_up_and_the_log_says_why() {
 }
 
 #[test]
+fn a_hub_that_comes_again_ends_the_one_before_it() {
+    let world = World::new(1, 256);
+    let mut old = world.worker.link(Peer::Hub(Hub::Qmgr), 7);
+    assert_eq!(old.receive::<String>().as_deref(), Some("hello"));
+    let mut new = world.worker.link(Peer::Hub(Hub::Qmgr), 8);
+    assert_eq!(new.receive::<String>().as_deref(), Some("hello"));
+    assert_eq!(old.receive::<String>(), None, "its end was not waited for");
+}
+
+#[test]
 fn a_client_that_breaks_its_channel_is_named_and_is_no_matter_for_the_master() {
     let world = World::new(1, 256);
     let mut asker = world.worker.client();
