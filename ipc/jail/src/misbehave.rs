@@ -54,7 +54,7 @@ pub fn calls() -> Vec<Attempt> {
     let forbidden = CALLS.iter().map(|(name, number, arguments)| ((*name).to_owned(), call(*number, *arguments).err()));
     let sockets = SOCKETS.iter().map(|(name, family, kind)| {
         let opened = call(libc::SYS_socket, [*family, *kind, 0, 0]);
-        ((*name).to_owned(), opened.map(|number| close(number)).err())
+        ((*name).to_owned(), opened.map(close).err())
     });
     forbidden.chain(sockets).collect()
 }
