@@ -14,6 +14,8 @@ pub type Attempt = (String, Option<io::Error>);
 
 /// Descriptors that are tried as the folder that a path begins in.
 const DESCRIPTORS: i32 = 64;
+/// Steps upwards from them.
+const MAX_STEPS: usize = 12;
 
 /// System calls that no worker may make, with arguments that are never good.
 const CALLS: [(&str, c_long, [c_long; 4]); 20] = [
@@ -52,28 +54,28 @@ pub fn calls() -> Vec<Attempt> {
     let forbidden = CALLS.iter().map(|(name, number, arguments)| ((*name).to_owned(), call(*number, *arguments).err()));
     let sockets = SOCKETS.iter().map(|(name, family, kind)| {
         let opened = call(libc::SYS_socket, [*family, *kind, 0, 0]);
-        ((*name).to_owned(), opened.map(|number| close(number)).err())
+        ((*name).to_owned(), opened.map(close).err())
     });
     forbidden.chain(sockets).collect()
 }
 
 /// Tries to open the absolute `path` for reading: as it is, and upwards from whatever each descriptor of this process leads
-/// to. The best of these outcomes counts.
+/// to, by every number of steps (a root of the whole machine may lie above that of a container). The best outcome counts.
 pub fn open(path: &str) -> Attempt {
     let name = format!("open {path}");
-    let climbing = format!("../../../../../../../../../../../..{path}");
+    let upwards = (0..=MAX_STEPS).map(|steps| format!("{}{}", "../".repeat(steps), path.trim_start_matches('/')));
+    let paths = upwards.chain([path.to_owned()]).filter_map(|path| CString::new(path).ok());
     let mut failure = None;
-    for (folder, path) in (-1..DESCRIPTORS).flat_map(|folder| [(folder, path), (folder, climbing.as_str())]) {
-        let Ok(path) = CString::new(path) else { continue };
-        let folder = if folder < 0 { libc::AT_FDCWD } else { folder };
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
-        match call(libc::SYS_openat, [c_long::from(folder), path.as_ptr() as c_long, c_long::from(flags), 0]) {
-            Ok(number) => {
-                close(number);
-                return (name, None);
+    for path in paths {
+        for folder in [libc::AT_FDCWD].into_iter().chain(0..DESCRIPTORS) {
+            let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+            match call(libc::SYS_openat, [c_long::from(folder), path.as_ptr() as c_long, c_long::from(flags), 0]) {
+                Ok(number) => {
+                    close(number);
+                    return (name, None);
+                }
+                Err(error) => failure = Some(error),
             }
-            Err(error) if failure.is_none() => failure = Some(error),
-            Err(_) => {}
         }
     }
     (name, failure)

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipc_messages::delivery::Filed;
@@ -70,7 +69,7 @@ pub enum Line {
 pub struct Desk {
     environment: Environment<RealFs>,
     settings: Arc<Settings>,
-    /// A number that no desk before it had.
+    /// Grows with each change of the settings.
     number: u64,
 }
 
@@ -82,9 +81,14 @@ thread_local! {
 impl Desk {
     /// A desk for the folders of `fs`.
     pub fn new(fs: Arc<RealFs>, settings: Settings) -> Desk {
-        static DESKS: AtomicU64 = AtomicU64::new(1);
         let environment = Environment { fs, names: Arc::default(), fsync: settings.fsync };
-        Desk { environment, settings: Arc::new(settings), number: DESKS.fetch_add(1, Ordering::Relaxed) }
+        Desk { environment, settings: Arc::new(settings), number: 1 }
+    }
+
+    /// The same with other settings, for batches from now on. Both give names that no other message of the process has.
+    pub fn reconfigured(&self, settings: Settings) -> Desk {
+        let environment = Environment { fsync: settings.fsync, ..self.environment.clone() };
+        Desk { environment, settings: Arc::new(settings), number: self.number + 1 }
     }
 
     /// Writes a batch of one kind; all of it is durable when this returns, or has failed. What cannot be put into the

@@ -218,7 +218,7 @@ impl Service for Deliver {
 
     fn reload(&mut self, _: &mut Cx<Vec<Written>>, section: Section) {
         self.settings = Settings::read(&section);
-        self.desk = Desk::new(self.fs.clone(), self.settings.clone());
+        self.desk = self.desk.reconfigured(self.settings.clone());
         self.section = section;
     }
 
@@ -260,7 +260,7 @@ impl Deliver {
         };
         let context = Context { service: "lmtp", session: &recipient.filing.session };
         let tag = mail_user::log_tag(&self.section, &user, context, cx.log());
-        mail_user::log_identity(&self.section, &user, &cx.log_as(tag.clone()));
+        mail_user::log_identity(&self.section, &user, || cx.log_as(tag.clone()));
         match self.spot(&user, context) {
             Ok(Spot { location, root, separator }) => self.ready.push_back(Job {
                 peer: recipient.peer,

@@ -144,7 +144,7 @@ impl Life {
             .map_err(|error| error.to_string())?;
         let login = matches!(self.how, How::Login { .. });
         if login {
-            mail_user::log_identity(section, &self.who.user, log);
+            mail_user::log_identity(section, &self.who.user, || log.clone());
         }
         let context = Context { service: "imap", session: &self.who.session };
         // Who comes back finds what was there, or is gone: a mailbox that was deleted meanwhile is not made again.

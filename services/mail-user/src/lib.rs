@@ -184,11 +184,11 @@ pub fn log_tag(section: &Section, user: &User, context: Context<'_>, log: &Logge
     tag.strip_suffix(": ").unwrap_or(&tag).to_owned()
 }
 
-/// Logs as whom this process acts, where `mail_debug` wants that known.
-pub fn log_identity(section: &Section, user: &User, log: &Logger) {
+/// Logs as whom this process acts, where `mail_debug` wants that known. `log` makes the logger of this user.
+pub fn log_identity(section: &Section, user: &User, log: impl FnOnce() -> Logger) {
     if section.mailbox.boolean("mail_debug") {
         let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-        slog::debug!(log, "Effective uid={uid}, gid={gid}, home={}", user.home.as_deref().unwrap_or_default());
+        slog::debug!(log(), "Effective uid={uid}, gid={gid}, home={}", user.home.as_deref().unwrap_or_default());
     }
 }
 

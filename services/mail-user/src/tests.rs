@@ -112,9 +112,9 @@ fn log_lines_are_signed_as_the_setting_says() {
 #[test]
 fn the_identity_is_logged_where_that_is_wanted() {
     let lines = Lines::default();
-    log_identity(&with("mail_debug", "no"), &user(Some("/h"), None), &lines.logger());
+    log_identity(&with("mail_debug", "no"), &user(Some("/h"), None), || lines.logger());
     assert_eq!(lines.take(), Vec::<String>::new());
-    log_identity(&with("mail_debug", "yes"), &user(Some("/h"), None), &lines.logger());
+    log_identity(&with("mail_debug", "yes"), &user(Some("/h"), None), || lines.logger());
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     assert_eq!(lines.take(), [format!("DEBG: Effective uid={uid}, gid={gid}, home=/h")]);
 }

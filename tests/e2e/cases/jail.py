@@ -153,6 +153,9 @@ def _(world):
         home = os.path.dirname(os.path.dirname(path))
         run("chown", "-R", "%d:%d" % (uid, uid), home)
         run("chmod", "-R", "go=", home)
+    # The name service sees the system as any account does: what everybody may read is no secret.
+    run("chown", "root:dovecot", PASSWORDS)
+    run("chmod", "640", PASSWORDS)
     with open("/etc/posthorn-misbehave", "w") as file:
         file.write("\n".join(REACHED))
     assert all(os.path.exists(path) for path in REACHED), REACHED

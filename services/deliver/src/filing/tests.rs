@@ -143,13 +143,14 @@ fn a_format_that_cannot_be_expanded_is_told_and_the_outcome_with_it() {
 }
 
 #[test]
-fn a_new_desk_has_its_own_settings_on_threads_that_served_another() {
-    let office = Office::new(&[]);
+fn other_settings_hold_on_threads_that_served_the_old_ones() {
+    let mut office = Office::new(&[]);
     office.file(None);
-    let before = DELIVERERS.with_borrow(|(number, _)| *number);
-    let desk = Desk::new(office.fs.clone(), settings(&[("mail_fsync", "never")]));
-    desk.write(vec![office.job(None)]);
-    assert_ne!(DELIVERERS.with_borrow(|(number, _)| *number), before);
+    let number = || DELIVERERS.with_borrow(|(number, _)| *number);
+    let before = number();
+    office.desk = office.desk.reconfigured(settings(&[("deliver_log_format", "%$")]));
+    assert_eq!(office.file(None), (Filed::Saved, vec![Line::Report("saved mail to INBOX".into())]));
+    assert_ne!(number(), before, "folders that were opened under another mail_fsync are opened again");
 }
 
 #[test]
