@@ -69,9 +69,19 @@ pub fn paint(text: &str, colour: Colour, terminal: bool) -> String {
     if terminal { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Whether standard output is a terminal that wants colours (<https://no-color.org>).
+/// Whether standard output is a terminal: results are laid out for people then.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Whether standard output is a terminal that wants colours.
 pub fn has_colours() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    is_terminal() && wants_colours()
+}
+
+/// What the user says of colours (<https://no-color.org>).
+fn wants_colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A table in columns with a heading, for a terminal; for anything else, lines of fields between tabs without heading.
@@ -88,7 +98,7 @@ pub fn table(heading: &[&str], rows: &[Vec<String>], terminal: bool) -> String {
         let padded: Vec<String> = cells.zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
         padded.join("  ").trim_end().to_owned()
     };
-    let mut text = paint(&layout(&mut heading.iter().copied()), Colour::Bold, terminal) + "\n";
+    let mut text = paint(&layout(&mut heading.iter().copied()), Colour::Bold, terminal && wants_colours()) + "\n";
     for row in rows {
         text += &layout(&mut row.iter().map(String::as_str));
         text.push('\n');

@@ -49,7 +49,7 @@ pub fn services(context: &Context, words: &[String]) -> Status {
             Status::OK
         }
         Ok(Some(rows)) => {
-            console::print(&table(&rows, console::has_colours()));
+            console::print(&table(&rows, console::is_terminal()));
             Status::OK
         }
         Ok(None) => not_running(),
@@ -99,7 +99,7 @@ fn report(pid: Option<i32>, rows: &[ServiceRow], colours: bool) -> String {
     text
 }
 
-fn table(rows: &[ServiceRow], colours: bool) -> String {
+fn table(rows: &[ServiceRow], terminal: bool) -> String {
     let heading = ["half", "service", "program", "listens", "processes", "clients", "uid", "root", "state"];
     let cells: Vec<Vec<String>> = rows
         .iter()
@@ -117,7 +117,7 @@ fn table(rows: &[ServiceRow], colours: bool) -> String {
             ]
         })
         .collect();
-    console::table(&heading, &cells, colours)
+    console::table(&heading, &cells, terminal)
 }
 
 /// 0 is no limit.
