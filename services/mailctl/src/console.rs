@@ -69,14 +69,31 @@ pub fn paint(text: &str, colour: Colour, terminal: bool) -> String {
     if terminal { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Whether standard output is a terminal that wants colours (<https://no-color.org>).
+/// How results are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// In columns with a heading, for people.
+    pub columns: bool,
+    /// With a terminal's colours.
+    pub colours: bool,
+}
+
+impl Look {
+    /// As standard output has it: a terminal's colours can be refused (<https://no-color.org>).
+    pub fn of_output() -> Look {
+        let columns = io::stdout().is_terminal();
+        Look { columns, colours: columns && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
+    }
+}
+
+/// Whether standard output is a terminal that wants colours.
 pub fn has_colours() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    Look::of_output().colours
 }
 
 /// A table in columns with a heading, for a terminal; for anything else, lines of fields between tabs without heading.
-pub fn table(heading: &[&str], rows: &[Vec<String>], terminal: bool) -> String {
-    if !terminal {
+pub fn table(heading: &[&str], rows: &[Vec<String>], look: Look) -> String {
+    if !look.columns {
         return rows.iter().map(|row| row.join("\t") + "\n").collect();
     }
     let width = |column: usize| {
@@ -88,7 +105,7 @@ pub fn table(heading: &[&str], rows: &[Vec<String>], terminal: bool) -> String {
         let padded: Vec<String> = cells.zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
         padded.join("  ").trim_end().to_owned()
     };
-    let mut text = paint(&layout(&mut heading.iter().copied()), Colour::Bold, terminal) + "\n";
+    let mut text = paint(&layout(&mut heading.iter().copied()), Colour::Bold, look.colours) + "\n";
     for row in rows {
         text += &layout(&mut row.iter().map(String::as_str));
         text.push('\n');
@@ -103,9 +120,12 @@ mod tests {
     #[test]
     fn a_table_is_for_eyes_or_for_programs() {
         let rows = vec![vec!["smtp".to_owned(), "3".to_owned()], vec!["imap-login".to_owned(), "0".to_owned()]];
-        assert_eq!(table(&["name", "processes"], &rows, false), "smtp\t3\nimap-login\t0\n");
         assert_eq!(
-            table(&["name", "processes"], &rows, true),
+            table(&["name", "processes"], &rows, Look { columns: false, colours: false }),
+            "smtp\t3\nimap-login\t0\n"
+        );
+        assert_eq!(
+            table(&["name", "processes"], &rows, Look { columns: true, colours: true }),
             "\x1b[1mname        processes\x1b[0m\nsmtp        3\nimap-login  0\n"
         );
     }

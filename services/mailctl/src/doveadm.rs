@@ -35,7 +35,7 @@ const HELP: &str = "usage: doveadm [-Dv] [-c <config file>] <command> [<args>]
 ";
 
 /// Commands of Dovecot that are not built.
-const NOT_BUILT: [&str; 30] = [
+const NOT_BUILT: [&str; 36] = [
     "acl",
     "altmove",
     "backup",
@@ -56,16 +56,22 @@ const NOT_BUILT: [&str; 30] = [
     "instance",
     "kick",
     "mailbox",
+    "mount",
     "move",
+    "penalty",
+    "process",
+    "proxy",
     "purge",
     "quota",
+    "rebuild",
+    "replicator",
+    "save",
     "search",
     "sieve",
+    "sis",
     "stats",
     "sync",
     "who",
-    "zlibconnect",
-    "mount",
 ];
 /// The longest password that is read.
 const MAX_PASSWORD: usize = 4096;

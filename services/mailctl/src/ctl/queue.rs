@@ -9,7 +9,7 @@ use showq::protocol::shown;
 
 use super::run::{not_running, unreachable};
 use super::{Context, usage};
-use crate::console;
+use crate::console::{self, Look};
 use crate::control;
 use crate::queue::client::{Failure, Queue};
 use crate::status::Status;
@@ -86,7 +86,7 @@ fn list(context: &Context) -> Status {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let rows: Vec<Vec<String>> = messages.iter().flat_map(|message| rows(message, now)).collect();
     let heading = ["queue ID", "queue", "age", "bytes", "sender", "recipient", "reason"];
-    console::print(&console::table(&heading, &rows, console::has_colours()));
+    console::print(&console::table(&heading, &rows, Look::of_output()));
     Status::OK
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::run::{not_running, unreachable};
 use super::{Context, usage};
-use crate::console::{self, Colour, paint};
+use crate::console::{self, Colour, Look, paint};
 use crate::control;
 use crate::instance::Instance;
 use crate::status::Status;
@@ -49,7 +49,7 @@ pub fn services(context: &Context, words: &[String]) -> Status {
             Status::OK
         }
         Ok(Some(rows)) => {
-            console::print(&table(&rows, console::has_colours()));
+            console::print(&table(&rows, Look::of_output()));
             Status::OK
         }
         Ok(None) => not_running(),
@@ -99,7 +99,7 @@ fn report(pid: Option<i32>, rows: &[ServiceRow], colours: bool) -> String {
     text
 }
 
-fn table(rows: &[ServiceRow], colours: bool) -> String {
+fn table(rows: &[ServiceRow], look: Look) -> String {
     let heading = ["half", "service", "program", "listens", "processes", "clients", "uid", "root", "state"];
     let cells: Vec<Vec<String>> = rows
         .iter()
@@ -117,7 +117,7 @@ fn table(rows: &[ServiceRow], colours: bool) -> String {
             ]
         })
         .collect();
-    console::table(&heading, &cells, colours)
+    console::table(&heading, &cells, look)
 }
 
 /// 0 is no limit.
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn the_table_has_a_line_for_each_service() {
         assert_eq!(
-            table(&[row("transport", "smtp", &[1, 2], false)], false),
+            table(&[row("transport", "smtp", &[1, 2], false)], Look { columns: false, colours: false }),
             "transport\tsmtp\tsmtp\t0.0.0.0:25\t2/-\t100\t900\t/spool/jail\tok\n"
         );
     }
