@@ -31,6 +31,8 @@ pub struct Rules {
     pub prefork: u32,
     /// How often the service is woken, and whether only once it was used (Postfix's `wakeup`).
     pub wakeup: Option<(Duration, bool)>,
+    /// When the limit is reached and a client waits, the processes are told to send others away.
+    pub sheds: bool,
 }
 
 /// What the master is to do.
@@ -44,6 +46,8 @@ pub enum Action {
     Unpoll(ServiceId),
     /// Tell the process to finish its work and end.
     Drain(Pid),
+    /// Tell the process to send a client away for one that waits.
+    Shed(Pid),
     /// Wake the service: connect to it, or start it.
     Wake(ServiceId),
     /// The pause of a service is over: whoever needs it may start it.
@@ -63,7 +67,10 @@ struct Service {
     stopped: bool,
     used: bool,
     wake_at: Option<Instant>,
-    full_told: bool,
+    /// The limit is reached, which was told.
+    full: bool,
+    /// The process that was told last to send a client away.
+    shed: Option<Pid>,
 }
 
 #[derive(Debug)]
@@ -95,7 +102,8 @@ impl Policy {
             stopped: false,
             used: false,
             wake_at,
-            full_told: false,
+            full: false,
+            shed: None,
         };
         self.services.insert(id, service);
         self.balance(id)
@@ -161,8 +169,16 @@ impl Policy {
 
     /// A listener that is watched has a client waiting.
     pub fn readable(&mut self, id: ServiceId) -> Vec<Action> {
-        let wanted = self.services.get(&id).is_some_and(|service| service.polled);
-        if wanted { vec![Action::Spawn(id)] } else { Vec::new() }
+        let Some(service) = self.services.get_mut(&id).filter(|service| service.polled) else { return Vec::new() };
+        if !service.full {
+            return vec![Action::Spawn(id)];
+        }
+        // Each in its turn, so that the clients of none have less time than those of others.
+        let mine = self.processes.iter().filter(|(_, process)| process.service == id && !process.draining);
+        let mine: Vec<Pid> = mine.map(|(&pid, _)| pid).collect();
+        let next = mine.iter().find(|&&pid| Some(pid) > service.shed).or(mine.first()).copied();
+        service.shed = next;
+        next.map(Action::Shed).into_iter().collect()
     }
 
     /// A process has ended; `failed` unless it meant to.
@@ -268,11 +284,11 @@ impl Policy {
             actions.extend((0..missing).map(|_| Action::Spawn(id)));
         }
         let full = !service.stopped && with_room == 0 && running >= service.rules.limit;
-        if full && !service.full_told {
+        if full && !service.full {
             actions.push(Action::Full(id));
         }
-        service.full_told = full;
-        let poll = may_start && with_room == 0 && actions.is_empty();
+        service.full = full;
+        let poll = if full { service.rules.sheds } else { may_start && with_room == 0 && actions.is_empty() };
         if poll != service.polled {
             service.polled = poll;
             actions.push(if poll { Action::Poll(id) } else { Action::Unpoll(id) });
@@ -297,7 +313,7 @@ mod tests {
     const S: ServiceId = 1;
 
     fn rules(limit: u32, prefork: u32) -> Rules {
-        Rules { limit, prefork, wakeup: None }
+        Rules { limit, prefork, wakeup: None, sheds: false }
     }
 
     fn policy(limit: u32, prefork: u32) -> (Policy, Vec<Action>, Instant) {
@@ -323,6 +339,21 @@ mod tests {
         assert_eq!(policy.exited(11, false, now), []);
         assert_eq!(policy.exited(10, false, now), [Action::Poll(S)]);
         assert_eq!(policy.status(10, true), [], "gossip of a process that has gone");
+    }
+
+    #[test]
+    fn a_full_service_that_sheds() {
+        let (mut policy, now) = (Policy::default(), Instant::now());
+        policy.add(S, Rules { sheds: true, ..rules(2, 0) }, now);
+        policy.spawned(S, 10, now);
+        assert_eq!(policy.status(10, false), [Action::Poll(S)]);
+        policy.spawned(S, 11, now);
+        assert_eq!(policy.status(11, false), [Action::Full(S), Action::Poll(S)], "the next client is seen");
+        assert_eq!(policy.readable(S), [Action::Shed(10)]);
+        assert_eq!(policy.readable(S), [Action::Shed(11)]);
+        assert_eq!(policy.readable(S), [Action::Shed(10)]);
+        assert_eq!(policy.status(11, true), [Action::Unpoll(S)]);
+        assert_eq!(policy.readable(S), []);
     }
 
     #[test]
@@ -393,8 +424,8 @@ mod tests {
         let now = Instant::now();
         let period = Duration::from_secs(60);
         let mut policy = Policy::default();
-        policy.add(1, Rules { limit: 1, prefork: 0, wakeup: Some((period, false)) }, now);
-        policy.add(2, Rules { limit: 1, prefork: 0, wakeup: Some((period, true)) }, now);
+        policy.add(1, Rules { limit: 1, prefork: 0, wakeup: Some((period, false)), sheds: false }, now);
+        policy.add(2, Rules { limit: 1, prefork: 0, wakeup: Some((period, true)), sheds: false }, now);
         assert_eq!(policy.tick(now), [Action::Wake(1)]);
         assert_eq!(policy.tick(now + period / 2), []);
         policy.spawned(2, 20, now);

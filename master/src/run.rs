@@ -204,7 +204,7 @@ impl Master {
             without_landlock: configuration.parameter("posthorn_without_landlock").as_deref() == Some("yes"),
         };
         let registry = poll.registry().try_clone().map_err(fail(EX_OSERR, "event loop"))?;
-        let mut supervisor = Supervisor::new(registry, logger.clone(), base, log_inbox, binaries());
+        let mut supervisor = Supervisor::new(registry, sender.clone(), base, log_inbox, binaries());
         check_free(&table)?;
         make_queue(&spool, &table).map_err(fail(EX_CANTCREAT, "queue folder"))?;
         supervisor

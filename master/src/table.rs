@@ -109,6 +109,10 @@ pub struct Spec {
     pub client_limit: u32,
     /// Messages that one process may hold, each by a descriptor.
     pub messages: u32,
+    /// Sessions for which one process may pass bytes on, beside its clients.
+    pub passed_on: u32,
+    /// What is logged when the limit of processes is reached.
+    pub full: String,
     /// Connections after which a process ends; 0 for never.
     pub max_use: u32,
     /// Idle seconds after which a process ends; 0 for never.

@@ -4,7 +4,7 @@
 /// Parameters of `main.cf` that a program uses.
 pub fn parameters(program: &str) -> &'static [&'static str] {
     match program {
-        "postlogd" => &["syslog_facility", "syslog_name"],
+        "postlogd" => &["syslog_facility", "posthorn_log_format"],
         "smtpd" => SMTPD,
         "cleanup" => CLEANUP,
         "qmgr" => QMGR,
@@ -356,13 +356,8 @@ const IMAP_LOGIN: &[&str] = &[
     "login_trusted_networks",
     "disable_plaintext_auth",
     "ssl",
-    "auth_mechanisms",
     "mail_max_userip_connections",
-    "verbose_proctitle",
-    "auth_verbose",
-    "auth_debug",
     "imap_id_send",
-    "imap_capability",
 ];
 
 const IMAP: &[&str] = &[
@@ -371,16 +366,14 @@ const IMAP: &[&str] = &[
     "mail_fsync",
     "mail_debug",
     "mail_log_prefix",
+    "mail_max_keyword_length",
     "mail_max_lock_timeout",
-    "mail_max_userip_connections",
     "imap_capability",
     "imap_max_line_length",
     "imap_idle_notify_interval",
     "imap_logout_format",
-    "imap_client_workarounds",
     "imap_id_send",
     "imap_hibernate_timeout",
-    "verbose_proctitle",
 ];
 
 #[cfg(test)]

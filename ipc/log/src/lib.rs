@@ -196,6 +196,17 @@ pub fn syslog_level(severity: Severity) -> u8 {
     }
 }
 
+/// syslog's number for the facility `mail`, which both programs have as their default.
+pub const MAIL: u8 = 2;
+
+/// syslog's number of a facility (RFC 5424, section 6.2.1), by the name that both programs use.
+pub fn syslog_facility(name: &str) -> Option<u8> {
+    const NAMES: [&str; 12] =
+        ["kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"];
+    let local = name.strip_prefix("local").and_then(|n| n.parse::<u8>().ok()).filter(|&n| n < 8).map(|n| 16 + n);
+    local.or_else(|| NAMES.iter().position(|known| *known == name).map(|at| at as u8))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,6 +229,13 @@ mod tests {
             }
         }
         lines
+    }
+
+    #[test]
+    fn facilities_have_syslogs_numbers() {
+        let known = [("mail", 2), ("daemon", 3), ("ftp", 11), ("local0", 16), ("local7", 23)];
+        assert!(known.iter().all(|(name, number)| syslog_facility(name) == Some(*number)));
+        assert!(["local8", "", "Mail"].iter().all(|name| syslog_facility(name).is_none()));
     }
 
     #[test]

@@ -61,11 +61,20 @@ pub enum ToAnvil {
         /// Which event.
         event: Event,
     },
-    /// A user is about to begin a session, for Dovecot's `mail_max_userip_connections`. Answered by [`FromAnvil::Sessions`],
-    /// itself counted; one that is then refused is taken back with [`ToAnvil::Logout`].
-    Login {
+    /// How many sessions a user has from an address, for Dovecot's `mail_max_userip_connections`. Answered by
+    /// [`FromAnvil::Sessions`].
+    Sessions {
         /// Pairs the answer.
         corr: u32,
+        /// The protocol (`imap`).
+        service: String,
+        /// The user, as `auth` names it.
+        user: String,
+        /// Where from.
+        address: IpAddr,
+    },
+    /// A session has begun. Reported by whoever knows when it ends.
+    Login {
         /// The protocol (`imap`).
         service: String,
         /// The user, as `auth` names it.
@@ -103,7 +112,7 @@ pub enum FromAnvil {
         /// Events of this client in the present time unit.
         rate: u32,
     },
-    /// To [`ToAnvil::Login`].
+    /// To [`ToAnvil::Sessions`].
     Sessions {
         /// Of the question.
         corr: u32,

@@ -225,6 +225,8 @@ pub enum ToWorker {
     },
     /// Write what is buffered and open log files anew.
     Reopen,
+    /// A client waits, and no process of the service has room: send one away that is not worth more.
+    Shed,
 }
 
 /// Who is at the other end of a channel.

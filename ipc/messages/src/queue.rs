@@ -105,7 +105,8 @@ pub enum QueueRequest {
     Release(Option<QueueId>),
     /// Put back as if it had just arrived (`postsuper -r`).
     Requeue(Option<QueueId>),
-    /// The content of one message; its descriptor comes with [`QueueAnswer::Message`] (`postcat -q`).
+    /// One message whole (`postcat -q`): the descriptor of its content comes with [`QueueAnswer::Message`], and
+    /// [`QueueAnswer::Envelope`]s follow.
     Open(QueueId),
 }
 
@@ -123,6 +124,8 @@ pub enum QueueAnswer {
     Message(Listed),
     /// More recipients of that message, when one frame does not hold them all.
     Recipients(Vec<Waiting>),
+    /// The next piece of the encoded envelope, at most [`MAX_PIECE`] bytes (only for `Open`).
+    Envelope(#[serde(with = "serde_bytes")] Vec<u8>),
     /// So many messages were changed; no more comes.
     End {
         /// How many.

@@ -128,9 +128,14 @@ impl Builder<'_> {
             name: name.into(),
             identity: Identity { half: LogHalf::Mailbox, tag: name.into() },
             listeners: self.listeners(service, name),
-            rules: Rules { limit: 1, prefork: service.process_min_avail.min(processes()), wakeup: None },
+            rules: Rules { limit: 1, prefork: service.process_min_avail.min(processes()), wakeup: None, sheds: false },
             client_limit: 1,
             messages: 0,
+            passed_on: 0,
+            full: format!(
+                "service({name}): process_limit ({}) reached, client connections are being dropped",
+                service.process_limit
+            ),
             max_use: 0,
             max_idle: service.idle_kill,
             section: encode(&section),
@@ -158,6 +163,16 @@ impl Builder<'_> {
             _ => service.process_limit.saturating_mul(service.client_limit),
         };
         (spec.rules.limit, spec.client_limit) = share(sessions);
+        // Whoever has not logged in gives way to the next one.
+        spec.rules.sheds = true;
+        // What it passes on for clients under TLS, as many as the mailbox service may have.
+        let mailbox = self.service(protocol);
+        spec.passed_on = mailbox.process_limit.saturating_mul(mailbox.client_limit.max(1));
+        let (what, limit) = match service.service_count {
+            1 => ("process_limit", service.process_limit),
+            _ => ("client_limit", service.client_limit),
+        };
+        spec.full = format!("service({name}): {what} ({limit}) reached, client connections are being dropped");
         Some(spec)
     }
 

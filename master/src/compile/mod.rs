@@ -207,7 +207,9 @@ impl Configuration {
             }
         }
         if self.mailbox.is_some() {
-            section.mailbox.insert("syslog_facility", setting("syslog_facility"));
+            for name in ["syslog_facility", "log_timestamp"] {
+                section.mailbox.insert(name, setting(name));
+            }
         }
         spec.section = encode(&section);
         spec
@@ -293,9 +295,11 @@ fn common(name: &'static str, account: Account) -> Spec {
         name: name.into(),
         identity: Identity { half: LogHalf::Transport, tag: format!("postfix/{name}") },
         listeners: Vec::new(),
-        rules: Rules { limit: 1, prefork: 0, wakeup: None },
+        rules: Rules { limit: 1, prefork: 0, wakeup: None, sheds: false },
         client_limit: 1,
         messages: 0,
+        passed_on: 0,
+        full: String::new(),
         max_use: 0,
         max_idle: 0,
         section: encode(&Section::default()),
@@ -328,3 +332,6 @@ fn share(sessions: u32) -> (u32, u32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

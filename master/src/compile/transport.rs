@@ -159,6 +159,7 @@ impl Builder<'_> {
             limit: processes,
             prefork: u32::from(always),
             wakeup: wakeup.map(|wakeup| (Duration::from_secs(wakeup.seconds.into()), wakeup.if_used)),
+            sheds: false,
         };
         // Each message in the journal is a memory file on its way to qmgr, each active one is open there.
         let messages = match self.program.queue {
@@ -184,6 +185,11 @@ impl Builder<'_> {
             rules,
             client_limit,
             messages,
+            passed_on: 0,
+            full: format!(
+                "service \"{}\" ({}) has reached its process limit \"{limit}\": new clients may experience noticeable delays",
+                self.row.name, self.row.endpoint
+            ),
             max_use: 0,
             max_idle: if always { 0 } else { self.seconds("max_idle") },
             section: {

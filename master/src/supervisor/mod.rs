@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use ipc_messages::control::{Acting, FromWorker, ToWorker};
+use ipc_messages::log::{Half as LogHalf, Severity};
 use ipc_wire::packet;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -54,6 +55,7 @@ type ActingKey = (Acting, u32, u32, Vec<u32>, Vec<PathBuf>);
 pub struct Supervisor {
     registry: Registry,
     log: Logger,
+    sender: ipc_log::Sender,
     base: Base,
     binaries: PathBuf,
     programs: BTreeMap<&'static str, OwnedFd>,
@@ -71,13 +73,20 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Nothing runs yet. `log_inbox` is the reading end of `base.log`.
-    pub fn new(registry: Registry, log: Logger, base: Base, log_inbox: OwnedFd, binaries: PathBuf) -> Supervisor {
+    pub fn new(
+        registry: Registry,
+        sender: ipc_log::Sender,
+        base: Base,
+        log_inbox: OwnedFd,
+        binaries: PathBuf,
+    ) -> Supervisor {
         // The default of some 200 KB is little for a burst; without the right to raise it the default stays.
         let _ = nix::sys::socket::setsockopt(&base.log, nix::sys::socket::sockopt::SndBufForce, &LOG_BUFFER);
         let _ = nix::sys::socket::setsockopt(&log_inbox, nix::sys::socket::sockopt::PassCred, &true);
         Supervisor {
             registry,
-            log,
+            log: sender.logger(),
+            sender,
             base,
             binaries,
             programs: BTreeMap::new(),
@@ -289,6 +298,7 @@ impl Supervisor {
                 Action::Spawn(id) => self.spawn(id),
                 Action::Poll(id) => self.poll(id),
                 Action::Unpoll(id) => drop(self.unpoll(id)),
+                Action::Shed(pid) => self.order(pid, &ToWorker::Shed, Vec::new()),
                 Action::Drain(pid) => self.order(pid, &ToWorker::Drain, Vec::new()),
                 Action::Wake(id) => {
                     if self.policy.processes_of(id).next().is_none() && !self.policy.throttled(id) {
@@ -306,12 +316,13 @@ impl Supervisor {
                 }
                 Action::Full(id) => {
                     if let Some(Service { spec, .. }) = self.services.get(&id) {
-                        slog::warn!(
-                            self.log,
-                            "service \"{}\" has reached its process limit \"{}\": new clients may experience noticeable delays",
-                            spec.name,
-                            spec.rules.limit
-                        );
+                        match spec.half {
+                            Half::Mailbox => {
+                                let (half, severity) = (LogHalf::Mailbox, Severity::Warning);
+                                self.sender.line_as(half, "master", severity, spec.full.clone());
+                            }
+                            Half::Common | Half::Transport => slog::warn!(self.log, "{}", spec.full),
+                        }
                     }
                 }
             }

@@ -42,11 +42,11 @@ impl World {
         let poll = Poll::new().unwrap();
         let (log, log_inbox) = packet::pair().unwrap();
         let identity = Identity { half: LogHalf::Transport, tag: "test".into() };
-        let logger = ipc_log::Sender::new(log.try_clone().unwrap(), identity).logger();
+        let sender = ipc_log::Sender::new(log.try_clone().unwrap(), identity);
         let base = Base { spool: folder.clone(), log, without_landlock: true };
         let registry = poll.registry().try_clone().unwrap();
         let kept = log_inbox.try_clone().unwrap();
-        let mut supervisor = Supervisor::new(registry, logger, base, log_inbox, folder.clone());
+        let mut supervisor = Supervisor::new(registry, sender, base, log_inbox, folder.clone());
         let services = programs.iter().map(|name| spec(name)).collect();
         let accounts = AccountRules { first_uid: 500, last_uid: 0, first_gid: 1, last_gid: 0 };
         supervisor.apply(Table { services, acting: Default::default(), accounts }).unwrap();
@@ -88,9 +88,11 @@ fn spec(program: &'static str) -> Spec {
         name: "600".into(),
         identity: Identity { half: LogHalf::Transport, tag: program.into() },
         listeners: Vec::new(),
-        rules: Rules { limit: 1, prefork: u32::from(program == "smtpd"), wakeup: None },
+        rules: Rules { limit: 1, prefork: u32::from(program == "smtpd"), wakeup: None, sheds: false },
         client_limit: 1,
         messages: 0,
+        passed_on: 0,
+        full: String::new(),
         max_use: 0,
         max_idle: 0,
         section: Vec::new(),

@@ -206,16 +206,20 @@ fn time(when: Option<SystemTime>) -> String {
 pub struct Sessions(HashMap<(Client, String), u32>);
 
 impl Sessions {
-    /// A session begins; returns how many the user has from there. A user for whom there is no room is not counted.
-    pub fn begin(&mut self, client: &Client, user: &str) -> u32 {
+    /// How many sessions a user has from there.
+    pub fn count(&self, client: &Client, user: &str) -> u32 {
+        self.0.get(&(client.clone(), user.to_string())).copied().unwrap_or(0)
+    }
+
+    /// A session has begun. That of a user for whom there is no room is not counted, which lets the next one in.
+    pub fn begin(&mut self, client: &Client, user: &str) {
         let full = self.0.len() >= MAX_CLIENTS;
         let key = (client.clone(), user.to_string());
         if full && !self.0.contains_key(&key) {
-            return 1;
+            return;
         }
         let count = self.0.entry(key).or_default();
         *count = count.saturating_add(1);
-        *count
     }
 
     /// A session has ended.
@@ -292,7 +296,9 @@ mod tests {
         for n in 0..MAX_CLIENTS as u32 {
             sessions.begin(&client(n), "u");
         }
-        assert_eq!((sessions.begin(&new, "u"), sessions.begin(&new, "u"), sessions.begin(&client(0), "u")), (1, 1, 2));
+        sessions.begin(&new, "u");
+        sessions.begin(&client(0), "u");
+        assert_eq!((sessions.count(&new, "u"), sessions.count(&client(0), "u")), (0, 2));
     }
 
     #[test]
@@ -320,11 +326,14 @@ mod tests {
     #[test]
     fn sessions_of_a_user() {
         let mut sessions = Sessions::default();
-        assert_eq!((sessions.begin(&client(1), "a"), sessions.begin(&client(1), "a")), (1, 2));
-        assert_eq!((sessions.begin(&client(2), "a"), sessions.begin(&client(1), "b")), (1, 1));
+        for (n, user) in [(1, "a"), (1, "a"), (2, "a"), (1, "b")] {
+            sessions.begin(&client(n), user);
+        }
+        let count = |sessions: &Sessions, n, user| sessions.count(&client(n), user);
+        assert_eq!([(1, "a"), (2, "a"), (1, "b"), (3, "a")].map(|(n, user)| count(&sessions, n, user)), [2, 1, 1, 0]);
         sessions.end(&client(1), "a");
-        assert_eq!(sessions.begin(&client(1), "a"), 2);
-        for (n, user) in [(1, "a"), (1, "a"), (1, "a"), (2, "a"), (1, "b")] {
+        assert_eq!(count(&sessions, 1, "a"), 1);
+        for (n, user) in [(1, "a"), (1, "a"), (2, "a"), (1, "b")] {
             sessions.end(&client(n), user);
         }
         assert!(sessions.is_empty());

@@ -119,11 +119,14 @@ impl Anvil {
             ToAnvil::Rate { corr, service, address, event } => {
                 FromAnvil::Rate { corr, rate: self.counts.rate(&client(service, address), event, now) }
             }
-            ToAnvil::Login { corr, service, user, address } => {
+            ToAnvil::Sessions { corr, service, user, address } => {
+                FromAnvil::Sessions { corr, count: self.sessions.count(&client(service, address), &user) }
+            }
+            ToAnvil::Login { service, user, address } => {
                 let client = client(service, address);
-                let count = self.sessions.begin(&client, &user);
+                self.sessions.begin(&client, &user);
                 self.hold(id, Held { client, user: Some(user) });
-                FromAnvil::Sessions { corr, count }
+                return None;
             }
             ToAnvil::Disconnect { service, address } => {
                 self.let_go(cx, id, Held { client: client(service, address), user: None });

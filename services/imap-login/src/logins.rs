@@ -4,10 +4,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use ipc_jail::sys::local_time;
+use ipc_messages::anvil::{FromAnvil, ToAnvil};
 use ipc_messages::auth::{Failure, FromAuth};
 use ipc_messages::handoff::Handoff;
 use proto_imap::login::Rejection;
-use worker::{ConnId, Cx};
+use worker::{ConnId, Cx, Hub};
 
 use crate::client::{Client, Protection};
 use crate::passing::Passed;
@@ -58,7 +59,7 @@ impl ImapLogin {
                 };
                 // The client may have left meanwhile: the ticket expires.
                 let Some(conn) = self.take_exchange(corr) else { return };
-                self.logged_in(cx, Ready { conn, user, ticket, inbox });
+                self.count_sessions(cx, corr, Ready { conn, user, ticket, inbox });
             }
             FromAuth::Redeemed { .. } | FromAuth::Found { .. } => {
                 slog::error!(cx.log(), "auth answered what was not asked");
@@ -147,8 +148,51 @@ impl ImapLogin {
         cx.close(conn);
     }
 
-    /// A client goes to its mailbox process, or waits for those before it. (A limit on the sessions of one user and address
-    /// would be asked for here.)
+    /// Asks how many sessions the user has from this address, if there is a limit and somebody who counts.
+    fn count_sessions(&mut self, cx: &mut Cx<()>, corr: u32, ready: Ready) {
+        let client = self.clients.get(&ready.conn).filter(|_| self.settings.max_sessions > 0);
+        let (Some(client), Some(anvil)) = (client, cx.hub(Hub::Anvil)) else { return self.logged_in(cx, ready) };
+        let (user, address) = (ready.user.clone(), client.remote.ip());
+        let question = ToAnvil::Sessions { corr, service: "imap".into(), user, address };
+        if cx.send(anvil, &question, Vec::new()).is_err() {
+            cx.drop_peer(anvil);
+        }
+        self.counting.insert(corr, ready);
+    }
+
+    pub(crate) fn anvil_says(&mut self, cx: &mut Cx<()>, answer: FromAnvil) {
+        let FromAnvil::Sessions { corr, count } = answer else {
+            return slog::error!(cx.log(), "anvil answered what was not asked");
+        };
+        let Some(ready) = self.counting.remove(&corr) else { return };
+        match u64::from(count) < self.settings.max_sessions {
+            true => self.logged_in(cx, ready),
+            false => self.too_many(cx, ready),
+        }
+    }
+
+    /// Nobody counts any more: whoever waited for it gets in.
+    pub(crate) fn anvil_lost(&mut self, cx: &mut Cx<()>) {
+        let counting: Vec<Ready> = self.counting.drain().map(|(_, ready)| ready).collect();
+        counting.into_iter().for_each(|ready| self.logged_in(cx, ready));
+    }
+
+    /// The user has as many sessions from this address as it may have; words and log line are Dovecot's.
+    fn too_many(&mut self, cx: &mut Cx<()>, Ready { conn, user, .. }: Ready) {
+        let Some(mut client) = self.clients.remove(&conn) else { return };
+        let limit = self.settings.max_sessions;
+        let text = format!("Maximum number of connections from user+IP exceeded (mail_max_userip_connections={limit})");
+        client.history.succeeded(&user);
+        let event = format!("Disconnected: {text}");
+        slog::info!(cx.log(), "{}", self.settings.format.line(&event, &client.facts(None)));
+        if let Some(login) = &mut client.login {
+            login.rejected(&Rejection::Reason(format!("[LIMIT] {text}")));
+            cx.write(conn, login.output());
+        }
+        cx.close(conn);
+    }
+
+    /// A client goes to its mailbox process, or waits for those before it.
     fn logged_in(&mut self, cx: &mut Cx<()>, ready: Ready) {
         if !self.passings.is_full() {
             self.hand_over(cx, ready);

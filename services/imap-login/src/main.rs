@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipc_config::section::Section;
+use ipc_messages::anvil::FromAnvil;
 use ipc_messages::auth::FromAuth;
 use proto_imap::session::Now;
 use rustls::ServerConfig;
@@ -63,6 +64,8 @@ struct ImapLogin {
     exchanges: HashMap<u32, ConnId>,
     next_exchange: u32,
     passings: Passings,
+    /// Logins whose users' sessions are being counted.
+    counting: HashMap<u32, Ready>,
     /// Logins whose clients wait until there is room to hand them over.
     ready: VecDeque<Ready>,
     tls: Option<Arc<ServerConfig>>,
@@ -100,6 +103,7 @@ impl Service for ImapLogin {
             exchanges: HashMap::new(),
             next_exchange: 0,
             passings: Passings::default(),
+            counting: HashMap::new(),
             ready: VecDeque::new(),
             tls: None,
             started: cx.now(),
@@ -168,10 +172,18 @@ impl Service for ImapLogin {
         if *peer == Peer::Hub(Hub::Auth) {
             self.auth = Auth::Unknown;
             self.auth_lost(cx);
+        } else if *peer == Peer::Hub(Hub::Anvil) {
+            self.anvil_lost(cx);
         }
     }
 
     fn frame(&mut self, cx: &mut Cx<()>, id: PeerId, frame: Frame) {
+        if cx.hub(Hub::Anvil) == Some(id) {
+            return match frame.decode::<FromAnvil>() {
+                Ok((answer, _)) => self.anvil_says(cx, answer),
+                Err(error) => cx.broken(id, error),
+            };
+        }
         match frame.decode::<FromAuth>() {
             Ok((answer, fds)) => self.auth_says(cx, answer, fds),
             Err(error) => cx.broken(id, error),
@@ -182,6 +194,15 @@ impl Service for ImapLogin {
         let passed = self.passings.ring(cx, key);
         self.passed(cx, passed);
         self.hand_over_waiting(cx);
+    }
+
+    /// The one that has been here for longest without a login goes.
+    fn shed(&mut self, cx: &mut Cx<()>) {
+        let Some((&conn, client)) = self.clients.iter().min_by_key(|(conn, _)| **conn) else { return };
+        if client.is_ready() {
+            cx.write(conn, b"* BYE Connection queue full\r\n");
+        }
+        self.end(cx, conn, "Connection queue full");
     }
 
     fn readable(&mut self, cx: &mut Cx<()>, key: u64) {

@@ -21,6 +21,8 @@ pub struct Settings {
     tls: Tls,
     /// `imap_id_send`.
     id: Vec<(String, String)>,
+    /// `mail_max_userip_connections`; 0 for no limit.
+    pub max_sessions: u64,
     /// `login_trusted_networks`.
     trusted: Vec<IpNet>,
     /// Key pairs, if TLS can be had.
@@ -43,6 +45,7 @@ impl Settings {
                 (_, Some(_)) => Tls::Yes,
             },
             id: id_fields(text("imap_id_send")),
+            max_sessions: section.mailbox.number("mail_max_userip_connections"),
             trusted: section.mailbox.list("login_trusted_networks").into_iter().filter_map(network).collect(),
             offer: section.tls.clone(),
             format: Format::new(text("login_log_format"), text("login_log_format_elements")),
@@ -91,6 +94,9 @@ fn id_fields(text: &str) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use proto_imap::login::{Action, Login};
+    use proto_imap::session::Now;
+
     use super::*;
 
     fn section() -> Section {
@@ -99,6 +105,7 @@ mod tests {
             ("login_greeting", "Hi %s from %l"),
             ("disable_plaintext_auth", "yes"),
             ("ssl", "yes"),
+            ("mail_max_userip_connections", "10"),
             ("imap_id_send", "name * version * vendor Posthorn odd"),
             ("login_trusted_networks", "10.0.0.0/8 192.0.2.7"),
             ("login_log_format", "%$: %s"),
@@ -123,23 +130,91 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_greeting_has_variables_and_the_machine_its_settings() {
-        let facts = Facts {
-            user: String::new(),
+    /// What the machine says to a client at this address that sends `input`, with these values of parameters. There is a key
+    /// pair.
+    fn said(values: &[(&str, &str)], remote: &str, input: &str) -> String {
+        let mut section = section();
+        section.tls = Some(Offer { keys: vec![0], tls12: true, tls13: true });
+        for (name, value) in values {
+            section.mailbox.insert(*name, *value);
+        }
+        let (settings, now) = (Settings::read(&section), Now { unix: 0, monotonic_ms: 0 });
+        let facts = facts(remote);
+        let trusted = settings.trusts(facts.remote, facts.local);
+        let mut login = Login::new(settings.login(&["PLAIN".into()], &facts), false, trusted, now);
+        let (_, action) = login.process(input.as_bytes(), now);
+        let mut said = String::from_utf8(login.output().to_vec()).unwrap();
+        match action {
+            Some(Action::Authenticate { .. }) => said.push_str("auth is asked"),
+            Some(Action::StartTls) => said.push_str("TLS begins"),
+            _ => {}
+        }
+        said
+    }
+
+    fn facts(remote: &str) -> Facts {
+        Facts {
+            user: "u".into(),
             mechanism: String::new(),
-            remote: "10.1.2.3:5".parse().unwrap(),
+            remote: remote.parse().unwrap(),
             local: "192.0.2.1:143".parse().unwrap(),
             secured: String::new(),
             security: String::new(),
             session: String::new(),
             mail_pid: None,
             listener: String::new(),
+        }
+    }
+
+    const STRANGER: &str = "203.0.113.9:5";
+
+    #[test]
+    fn greetings() {
+        assert!(said(&[("login_greeting", "Hi %s from %l")], STRANGER, "").ends_with("] Hi imap from 192.0.2.1\r\n"));
+        assert!(said(&[("login_greeting", "Dovecot ready.")], STRANGER, "").ends_with("] Dovecot ready.\r\n"));
+    }
+
+    #[test]
+    fn fields_of_id_before_login() {
+        let id = |value| said(&[("imap_id_send", value)], STRANGER, "a ID NIL\r\n");
+        assert!(id("name * version * vendor X odd").contains("* ID (\"name\" \"Dovecot\" \"vendor\" \"X\")\r\n"));
+        assert!(id("name Y").contains("* ID (\"name\" \"Y\")\r\n"));
+    }
+
+    #[test]
+    fn passwords_in_clear() {
+        let login = |name, value, remote| said(&[(name, value)], remote, "a LOGIN u p\r\n");
+        assert!(login("disable_plaintext_auth", "yes", STRANGER).contains("a NO [PRIVACYREQUIRED] "));
+        assert!(login("disable_plaintext_auth", "no", STRANGER).ends_with("auth is asked"));
+        assert!(login("login_trusted_networks", "203.0.113.0/24", STRANGER).ends_with("auth is asked"));
+        assert!(login("login_trusted_networks", "198.51.100.0/24", STRANGER).contains("a NO [PRIVACYREQUIRED] "));
+    }
+
+    #[test]
+    fn tls_as_configured() {
+        let starttls = |value| said(&[("ssl", value)], STRANGER, "a STARTTLS\r\n");
+        for value in ["yes", "required"] {
+            assert!(starttls(value).contains(" STARTTLS "), "{value}");
+            assert!(starttls(value).ends_with("TLS begins"), "{value}");
+        }
+        assert!(starttls("no").contains("a BAD TLS support isn't enabled."));
+        let mut open = section();
+        open.mailbox.insert("disable_plaintext_auth", "no");
+        assert_eq!(Settings::read(&open).login(&[], &facts(STRANGER)).tls, Tls::No, "without a key pair there is none");
+        let login = |value| said(&[("ssl", value), ("disable_plaintext_auth", "no")], STRANGER, "a LOGIN u p\r\n");
+        assert!(login("yes").ends_with("auth is asked"));
+        assert!(login("required").contains("a NO [PRIVACYREQUIRED] "));
+    }
+
+    #[test]
+    fn log_lines() {
+        let line = |name: &str, value: &str| {
+            let mut section = section();
+            section.mailbox.insert(name, value);
+            Settings::read(&section).format.line("Login", &facts(STRANGER))
         };
-        let login = Settings::read(&section()).login(&["PLAIN".into()], &facts);
-        assert_eq!(login.greeting, "Hi imap from 192.0.2.1");
-        assert_eq!(login.tls, Tls::No, "without a key pair there is none");
-        let fields: Vec<_> = login.id.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        assert_eq!(fields, [("name", "Dovecot"), ("vendor", "Posthorn")]);
+        assert_eq!(line("login_log_format", "%$: %s"), "Login: user=<u>");
+        assert_eq!(line("login_log_format", "(%s) %$"), "(user=<u>) Login");
+        assert_eq!(line("login_log_format_elements", "%u from=%r lport=%a"), "Login: u, from=203.0.113.9, lport=143");
     }
 }

@@ -143,10 +143,6 @@ impl Service for Template {
     }
 
     fn frame(&mut self, cx: &mut Cx<()>, id: PeerId, frame: Frame) {
-        if cx.hub(Hub::Anvil) == Some(id) {
-            // How many sessions there are was asked before the login.
-            return;
-        }
         match frame.decode() {
             Ok((FromAuth::Redeemed { corr, user }, _)) => self.redeemed(cx, corr, user),
             Ok(_) => {}
@@ -254,7 +250,7 @@ impl Template {
         let (Some(anvil), Some(address)) = (cx.hub(Hub::Anvil), who.address) else { return };
         let (service, user) = ("imap".to_owned(), who.user.name.clone());
         let report = match begins {
-            true => ToAnvil::Login { corr: 0, service, user, address },
+            true => ToAnvil::Login { service, user, address },
             false => ToAnvil::Logout { service, user, address },
         };
         if cx.send(anvil, &report, Vec::new()).is_err() {

@@ -35,6 +35,7 @@ pub fn session(section: &Section) -> Settings {
         utc_offset: ipc_jail::sys::local_time(now).offset as i32,
         id: id(section.mailbox.text("imap_id_send"), own),
         announced: section.mailbox.text("imap_capability").to_owned(),
+        max_command: usize::try_from(section.mailbox.number("imap_max_line_length")).unwrap_or(usize::MAX),
     }
 }
 
@@ -50,7 +51,82 @@ fn id(text: &str, own: impl Fn(&str) -> Option<String>) -> Vec<(String, String)>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use proto_imap::session::{Now, Session};
+    use store_mailbox::fs::model::ModelFs;
+    use store_mailbox::location::Format;
+
     use super::*;
+    use crate::dialogue::{files, say};
+
+    const START: Now = Now { unix: 1_795_200_000, monotonic_ms: 0 };
+
+    /// What a session with this value of a parameter answers to `input`, and what it says by itself so many seconds later.
+    fn answer(name: &str, value: &str, input: &str, seconds: u64) -> String {
+        let mut section = Section::default();
+        for (name, value) in [
+            ("imap_idle_notify_interval", "120"),
+            ("imap_id_send", "name *"),
+            ("imap_capability", ""),
+            ("imap_max_line_length", "65536"),
+        ] {
+            section.mailbox.insert(name, value);
+        }
+        section.mailbox.insert(name, value);
+        let fs = ModelFs::new();
+        let files = files(Arc::new(fs.clone()), fs.root(), Format::Maildir);
+        let mut session = Session::new(super::session(&section), files, b"a", START);
+        let mut said = say(&mut session, input.as_bytes());
+        session.tick(Now { monotonic_ms: seconds * 1000, ..START });
+        said.extend_from_slice(session.output());
+        String::from_utf8(said).unwrap()
+    }
+
+    #[test]
+    fn reminders_of_idling_clients() {
+        let idle = |interval: &str, seconds| answer("imap_idle_notify_interval", interval, "b IDLE\r\n", seconds);
+        for (interval, seconds, expected) in
+            [("120", 121, true), ("120", 119, false), ("30", 31, true), ("0", 5000, false)]
+        {
+            assert_eq!(idle(interval, seconds).ends_with("* OK Still here\r\n"), expected, "{interval} {seconds}");
+        }
+    }
+
+    #[test]
+    fn fields_of_id() {
+        assert!(answer("imap_id_send", "name *", "b ID NIL\r\n", 0).contains("* ID (\"name\" \"Dovecot\")\r\n"));
+        assert!(
+            answer("imap_id_send", "name X os Y", "b ID NIL\r\n", 0).contains("* ID (\"name\" \"X\" \"os\" \"Y\")")
+        );
+    }
+
+    #[test]
+    fn announced_capabilities() {
+        let announced = |value: &str| answer("imap_capability", value, "b CAPABILITY\r\n", 0);
+        assert!(announced("+XMORE").contains("* CAPABILITY IMAP4rev1 SASL-IR "));
+        assert!(announced("+XMORE").contains(" XMORE\r\n"));
+        assert!(announced("IMAP4rev1 XONLY").contains("* CAPABILITY IMAP4rev1 XONLY\r\n"));
+    }
+
+    #[test]
+    fn the_longest_command() {
+        let long = format!("b LIST \"\" {}\r\n", "x".repeat(100));
+        assert!(answer("imap_max_line_length", "65536", &long, 0).contains("b OK List completed"));
+        assert!(
+            answer("imap_max_line_length", "80", &long, 0)
+                .contains("b BAD Error in IMAP command LIST: Too long argument")
+        );
+    }
+
+    #[test]
+    fn when_quiet_sessions_are_parked() {
+        let mut section = Section::default();
+        section.mailbox.insert("imap_hibernate_timeout", "0");
+        assert_eq!(park_after(&section), PARK_AFTER);
+        section.mailbox.insert("imap_hibernate_timeout", "30");
+        assert_eq!(park_after(&section), Duration::from_secs(30));
+    }
 
     #[test]
     fn id_fields() {

@@ -86,7 +86,10 @@ fn a_mailbox_that_is_gone_is_not_made_again() {
     let mut world = World::new(&section("maildir:~/Maildir"));
     for idle in [false, true] {
         let mut client = parked(&mut world, idle);
-        fs::remove_dir_all(world.homes().join("info")).unwrap();
+        // At once: what wakes must not find a half of it.
+        let gone = world.homes().join(format!("gone {idle}"));
+        fs::rename(world.homes().join("info"), &gone).unwrap();
+        fs::remove_dir_all(gone).unwrap();
         if !idle {
             client.send("d NOOP");
         }

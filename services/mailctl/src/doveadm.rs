@@ -1,5 +1,8 @@
-//! `doveadm` (doveadm(1)): `reload`, `stop`, `pw`, `config`, `log reopen`, `service status`. Every other command of Dovecot's
-//! is refused by its name.
+//! `doveadm` (doveadm(1)): `reload`, `stop`, `pw`, `config`, `auth test`, `auth lookup`, `user`, `log find`, `log reopen`,
+//! `service status`. Every other command of Dovecot's is refused by its name.
+
+mod auth;
+mod log;
 
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
@@ -21,19 +24,20 @@ pub const USAGE: &str = "[-Dv] [-c <config file>] <command> [<args>]";
 
 const HELP: &str = "usage: doveadm [-Dv] [-c <config file>] <command> [<args>]
 
+  auth         lookup|test
   config       [doveconf parameters]
-  log          reopen
+  log          find|reopen
   pw           [-l] [-p password] [-r rounds] [-s scheme] [-t hash] [-V]
   reload
   service      status
   stop
+  user         [-f field] [-u] <user> [...]
 ";
 
 /// Commands of Dovecot that are not built.
-const NOT_BUILT: [&str; 25] = [
+const NOT_BUILT: [&str; 30] = [
     "acl",
     "altmove",
-    "auth",
     "backup",
     "batch",
     "copy",
@@ -56,6 +60,12 @@ const NOT_BUILT: [&str; 25] = [
     "purge",
     "quota",
     "search",
+    "sieve",
+    "stats",
+    "sync",
+    "who",
+    "zlibconnect",
+    "mount",
 ];
 /// The longest password that is read.
 const MAX_PASSWORD: usize = 4096;
@@ -76,9 +86,14 @@ pub fn run(words: &[String]) -> Status {
         ["config", ..] => doveconf::run(&parsed.rest[1..]),
         ["reload"] => act(file, |instance| instance.ask(&Request::Reload(Some(HalfName::Mailbox)))),
         ["stop"] => act(file, |instance| instance.stop(Some(HalfName::Mailbox))),
+        ["auth", "test", ..] => auth::test(file, &parsed.rest[2..]),
+        ["auth", "lookup", ..] => auth::lookup(file, &parsed.rest[2..]),
+        ["user", ..] => auth::user(file, &parsed.rest[1..]),
+        ["log", "find"] => log::find(file, None),
+        ["log", "find", folder] => log::find(file, Some(folder)),
         ["log", "reopen"] => act(file, |instance| instance.ask(&Request::Reopen)),
         ["service", "status", names @ ..] => services(file, names),
-        [name, ..] if NOT_BUILT.contains(name) || ["log", "service"].contains(name) => {
+        [name, ..] if NOT_BUILT.contains(name) || ["auth", "log", "service"].contains(name) => {
             fatal(Status::UNAVAILABLE, &format!("the command '{}' is not built yet", words.join(" ")))
         }
         _ => usage(None),

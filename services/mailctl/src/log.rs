@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ipc_log::{render, syslog_level};
+use ipc_log::{MAIL, render, syslog_facility, syslog_level};
 use ipc_messages::log::{Half, Record, Severity};
 
 use crate::console;
@@ -17,8 +17,6 @@ use crate::status::Status;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Where the system log listens.
 const SYSLOG: &str = "/dev/log";
-/// syslog's number for `mail`.
-const MAIL: u8 = 2;
 
 /// Where the lines of one command go, and how they are signed.
 #[derive(Debug, Clone)]
@@ -35,7 +33,7 @@ impl Log {
         let prefix = Some(value("syslog_name")).filter(|name| !name.is_empty()).unwrap_or_else(|| "postfix".into());
         Log {
             tag: format!("{prefix}/{name}"),
-            facility: facility(&value("syslog_facility")).unwrap_or(MAIL),
+            facility: syslog_facility(&value("syslog_facility")).unwrap_or(MAIL),
             file: value("maillog_file"),
         }
     }
@@ -71,10 +69,7 @@ impl Log {
         let text = render(record, std::process::id());
         let host = || nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
         let _ = match self.file.as_str() {
-            "" => {
-                let priority = u16::from(self.facility) << 3 | u16::from(syslog_level(record.severity));
-                send(&format!("<{priority}>{stamp} {text}"))
-            }
+            "" => send(u16::from(self.facility) << 3 | u16::from(syslog_level(record.severity)), &text),
             "/dev/stdout" => {
                 console::line(&format!("{stamp} {} {text}", host()));
                 Ok(())
@@ -88,18 +83,16 @@ impl Log {
     }
 }
 
-fn send(line: &str) -> std::io::Result<()> {
+/// Sends a line to the system log, with its priority (RFC 3164, section 4.1.1).
+///
+/// # Errors
+/// What the system says; `TimedOut` after [`PATIENCE`].
+pub fn send(priority: u16, text: &str) -> std::io::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let line = format!("<{priority}>{} {text}", ipc_jail::sys::local_time(now as i64).log_stamp());
     let socket = UnixDatagram::unbound()?;
     socket.set_write_timeout(Some(PATIENCE))?;
     socket.send_to(line.as_bytes(), SYSLOG).map(drop)
-}
-
-/// syslog's number of a facility.
-fn facility(name: &str) -> Option<u8> {
-    const NAMES: [&str; 12] =
-        ["kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"];
-    let local = name.strip_prefix("local").and_then(|n| n.parse::<u8>().ok()).filter(|&n| n < 8).map(|n| 16 + n);
-    local.or_else(|| NAMES.iter().position(|known| *known == name).map(|at| at as u8))
 }
 
 /// What a command says on standard error, and in the log as well once it has one: `postsuper: warning: …`.
@@ -162,14 +155,6 @@ impl Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn facilities_have_syslog_s_numbers() {
-        for (name, number) in [("mail", Some(2)), ("ftp", Some(11)), ("local7", Some(23)), ("local8", None), ("", None)]
-        {
-            assert_eq!(facility(name), number, "{name}");
-        }
-    }
 
     #[test]
     fn lines_reach_maillog_file() {

@@ -20,6 +20,7 @@ mod dovecot;
 mod files;
 mod instance;
 mod log;
+mod logrotate;
 mod options;
 mod postconf;
 mod postfix;

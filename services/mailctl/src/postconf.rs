@@ -1,10 +1,10 @@
 //! `postconf` (postconf(1)): the options, and what `ipc-config` makes of the files.
 //!
-//! Not built, and refused by name: the client's SASL types (`-A`), bounce templates (`-b`, `-t`), facts of a TLS library
-//! (`-T`), and edits of `master.cf` (`-M`, `-F`, `-P` with `-e`, `-X`, `-#`).
+//! Not built, and refused by name: the client's SASL types (`-A`), bounce templates (`-b`, `-t`), and facts of a TLS
+//! library (`-T`).
 
 use ipc_config::diagnostic::Diagnostics;
-use ipc_config::postfix::postconf::{self, Classes, Report, edit};
+use ipc_config::postfix::postconf::{self, Classes, Report, edit, edit_master};
 use store_tables::TableKind;
 
 use crate::console::{self, reason};
@@ -60,9 +60,12 @@ fn act(reporter: &Reporter, mut parsed: Parsed) -> Result<Status, String> {
     if let Some((letter, what)) = NOT_BUILT.iter().find(|(letter, _)| parsed.has(*letter)) {
         return Ok(reporter.fatal(Status::UNAVAILABLE, &format!("-{letter} is not built yet: {what}")));
     }
-    let edits = ['e', 'X', '#'].into_iter().find(|letter| parsed.has(*letter));
     let mode = MODES.chars().find(|letter| parsed.has(*letter)).unwrap_or('p');
-    if mode == 'p' && edits.is_none() && !parsed.has('d') && parsed.rest.first().is_some_and(|word| word.contains('='))
+    let has_edit = ['e', 'X', '#'].into_iter().any(|letter| parsed.has(letter));
+    if "pMFP".contains(mode)
+        && !has_edit
+        && !parsed.has('d')
+        && parsed.rest.first().is_some_and(|word| word.contains('='))
     {
         // As in Postfix, an assignment is an edit.
         parsed.options.push(('e', None));
@@ -76,11 +79,7 @@ fn act(reporter: &Reporter, mut parsed: Parsed) -> Result<Status, String> {
             .collect::<std::collections::BTreeSet<_>>()
             .iter()
             .for_each(|name| console::line(name)),
-        'M' | 'F' | 'P' if edits.is_some() => {
-            let letter = edits.unwrap_or_default();
-            return Ok(reporter.fatal(Status::UNAVAILABLE, &format!("-{mode} with -{letter} is not built yet")));
-        }
-        _ if ['e', 'X', '#'].iter().any(|letter| parsed.has(*letter)) => return change(reporter, &parsed),
+        _ if has_edit || parsed.has('e') => return change(reporter, &parsed, mode),
         _ => return show(reporter, &parsed, mode),
     }
     Ok(Status::OK)
@@ -187,20 +186,26 @@ fn classes(parsed: &Parsed) -> Result<Classes, String> {
     Ok(classes)
 }
 
-/// Edits `main.cf`.
-fn change(reporter: &Reporter, parsed: &Parsed) -> Result<Status, String> {
+/// Edits `main.cf`, or in the modes of `master.cf` that.
+fn change(reporter: &Reporter, parsed: &Parsed, mode: char) -> Result<Status, String> {
     let arguments: Vec<&str> = parsed.rest.iter().map(String::as_str).collect();
     if arguments.is_empty() {
         return Err(if parsed.has('e') { "-e requires name=value argument" } else { "missing service argument" }.into());
     }
     let transport = Transport::open(parsed.value('c'))?;
-    let path = transport.folder.join("main.cf");
+    let path = transport.folder.join(if mode == 'p' { "main.cf" } else { "master.cf" });
     let name = path.display().to_string();
     let text = std::fs::read_to_string(&path).map_err(|error| format!("open {name}: {}", reason(&error)))?;
-    let edited = match (parsed.has('e'), parsed.has('X')) {
-        (true, _) => edit::set(&text, &name, &arguments)?,
-        (false, true) => edit::remove(&text, &name, &arguments)?,
-        (false, false) => edit::comment_out(&text, &name, &arguments)?,
+    let main = &transport.main;
+    let edited = match (mode, parsed.has('e'), parsed.has('X')) {
+        ('M', true, _) => edit_master::set_rows(&text, main, &arguments)?,
+        ('M', false, has_x) => edit_master::end_rows(&text, main, &arguments, !has_x)?,
+        ('F', ..) => edit_master::set_fields(&text, main, &arguments)?,
+        ('P', true, _) => edit_master::set_overrides(&text, main, &arguments)?,
+        ('P', ..) => edit_master::remove_overrides(&text, main, &arguments)?,
+        (_, true, _) => edit::set(&text, &name, &arguments)?,
+        (_, false, true) => edit::remove(&text, &name, &arguments)?,
+        (_, false, false) => edit::comment_out(&text, &name, &arguments)?,
     };
     edited.warnings.iter().for_each(|warning| reporter.warning(warning));
     files::replace(&path, &edited.text).map_err(|error| format!("write {name}: {}", reason(&error)))?;

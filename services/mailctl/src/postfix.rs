@@ -2,7 +2,7 @@
 //! is a terminal.
 //!
 //! What differs: `start` begins with the same check that `mailctl check` makes; `stop` and `abort` are one, because a stop
-//! never waits for a delivery that is stuck; `set-permissions`, `upgrade-configuration` and `logrotate` are not built.
+//! never waits for a delivery that is stuck; `set-permissions` and `upgrade-configuration` are not built.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,11 @@ use ipc_messages::admin::{HalfName, Request};
 use ipc_messages::log::Severity;
 
 use crate::console::{self, reason};
-use crate::control::Reply;
+use crate::control::{self, Reply};
 use crate::files::{Transport, given_folder};
 use crate::instance::{Instance, Mode, pid};
 use crate::log::{Log, Reporter};
+use crate::logrotate::Rotation;
 use crate::queue;
 use crate::status::Status;
 use crate::{check, options};
@@ -59,7 +60,9 @@ pub fn run(words: &[String]) -> Status {
         "status" => postfix.status(),
         "check" => Ok(postfix.check()),
         "flush" => Ok(queue::flush(folder.as_deref())),
-        "set-permissions" | "upgrade-configuration" | "logrotate" => {
+        "logrotate" if parsed.rest.len() > 1 => Ok(postfix.fatal("usage postfix logrotate (no arguments)")),
+        "logrotate" => Ok(postfix.logrotate(&transport)),
+        "set-permissions" | "upgrade-configuration" => {
             Ok(postfix.fatal(&format!("the command '{command}' is not built yet")))
         }
         _ => Ok(postfix.fatal(&format!("unknown command: '{command}'. Usage: postfix {COMMANDS}"))),
@@ -123,6 +126,19 @@ impl Postfix {
         let pid = pid(&self.pid_file).or(self.instance.pid()).map(|pid| pid.to_string()).unwrap_or_default();
         self.log.line(Severity::Info, &format!("the Postfix mail system is running: PID: {pid}"));
         Ok(Status::OK)
+    }
+
+    fn logrotate(&self, transport: &Transport) -> Status {
+        let rotation = Rotation {
+            file: transport.value("maillog_file"),
+            suffix: transport.value("maillog_file_rotate_suffix"),
+            compressor: transport.value("maillog_file_compressor"),
+        };
+        let reopen = || match self.instance.ask(&Request::Reopen) {
+            Err(error) if !control::is_down(&error) => Err(reason(&error)),
+            _ => Ok(()),
+        };
+        rotation.run(reopen).map_or_else(|problem| self.fatal(&problem), |()| Status::OK)
     }
 
     fn check(&self) -> Status {

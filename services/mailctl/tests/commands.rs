@@ -43,6 +43,27 @@ fn postconf_prints_and_edits() {
     assert_eq!(run("-X myhostname"), said(0, ""));
     assert_eq!(run("-# foo"), said(0, ""));
     assert_eq!(bench.read("main.cf"), "compatibility_level=3.6\nmydestination = a\n#foo = bar\nb = d\n");
+
+    for words in ["-Fe smtp/inet/chroot=n", "-P smtp/inet/biff=yes", "-Me qmgr/unix=qmgr unix n - n 300 1 qmgr"] {
+        let (option, argument) = words.split_once(' ').unwrap();
+        assert_eq!(bench.environment("postconf", &[option, argument]), said(0, ""), "{words}");
+    }
+    let row = "smtp       inet  n       -       n       -       -       smtpd\n    -o biff=yes\n";
+    let qmgr = "qmgr       unix  n       -       n       300     1       qmgr\n";
+    assert_eq!(bench.read("master.cf"), format!("{row}{qmgr}"));
+    assert_eq!(run("-MX smtp/inet"), said(0, ""));
+    assert_eq!(run("-M# qmgr/unix"), said(0, ""));
+    assert_eq!(bench.read("master.cf"), format!("#{qmgr}"));
+}
+
+#[test]
+fn postconf_knows_its_own_process() {
+    let bench = Bench::new();
+    bench.write("main.cf", "myhostname = $process_name-$process_id.test\n");
+    bench.write("master.cf", "");
+    let shown = bench.run("postconf", "-xh myhostname").output;
+    let number = shown.strip_prefix("postconf-").and_then(|rest| rest.strip_suffix(".test\n")).unwrap_or_default();
+    assert!(number.parse::<u32>().is_ok_and(|pid| pid > 1), "{shown}");
 }
 
 #[test]
@@ -70,7 +91,7 @@ fn postconf_refuses_as_postfix_does() {
     );
     let letter = bench.run("postconf", "-Z");
     assert!(letter.errors.starts_with("postconf: invalid option -- 'Z'\npostconf: fatal: usage: postconf ["));
-    for words in ["-A", "-b", "-t", "-T compile-version", "-Me smtp/inet=x"] {
+    for words in ["-A", "-b", "-t", "-T compile-version"] {
         let refused = bench.run("postconf", words);
         assert_eq!(refused.status, 69, "{words}");
         assert!(refused.errors.contains(words.split(' ').next().unwrap().get(..2).unwrap()), "{}", refused.errors);
@@ -183,6 +204,18 @@ fn dovecot_s_names() {
     assert_eq!(run("doveadm", "pw -Z"), said(64, "pw: invalid option -- 'Z'\n"));
     assert_eq!(run("doveadm", "index INBOX"), said(69, "Fatal: the command 'index INBOX' is not built yet\n"));
     assert_eq!(run("doveadm", "foo").status, 64);
+    assert_eq!(run("doveadm", "auth test").status, 64);
+    let refused = "Error: auth-client: conn unix:/nowhere/auth-client: connect(/nowhere/auth-client) failed: No such file or directory\n";
+    assert_eq!(run("doveadm", "auth test me secret"), said(77, refused));
+    let refused =
+        "Error: auth-master: userdb lookup(me): connect(/nowhere/auth-userdb) failed: No such file or directory\n";
+    assert_eq!(run("doveadm", "user me"), said(75, refused));
+    bench.write(
+        "dovecot.conf",
+        "protocols = imap\nbase_dir = /nowhere\nlog_path = /var/log/d\ninfo_log_path = /var/log/i\n",
+    );
+    let found = "Debug: /var/log/i\nInfo: /var/log/i\nWarning: /var/log/d\nError: /var/log/d\nFatal: /var/log/d\n";
+    assert_eq!(run("doveadm", "log find").output, found);
 
     bench.write("dovecot.conf", "protocols = imap\nfoo = bar\n");
     assert_eq!(

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use common::{Bench, said};
 use ipc_messages::admin::{Answer, HalfName, PID_FILE, Request, SOCKET, ServiceRow};
 use ipc_messages::control::Hub;
+use ipc_messages::envelope::{BodyType, Envelope, Notify, Origin, Recipient, RewriteContext, Trace};
 use ipc_messages::queue::{Listed, QueueAnswer, QueueRequest};
 use ipc_wire::{Channel, Filled};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -52,6 +53,34 @@ fn message(queue: &str, id: &str, recipients: &[&str]) -> Listed {
     }
 }
 
+/// The envelope of a message that `sendmail` made.
+fn envelope(listed: &Listed) -> Envelope {
+    let recipient = |(address, _): &(String, Option<String>)| Recipient {
+        address: address.clone(),
+        original: None,
+        dsn_orcpt: None,
+        notify: Notify::default(),
+    };
+    Envelope {
+        queue_id: listed.queue_id,
+        arrival: listed.arrival * 1_000_000,
+        sender: listed.sender.clone(),
+        recipients: listed.recipients.iter().map(recipient).collect(),
+        size: listed.size,
+        origin: Origin::Local,
+        client: None,
+        sasl: None,
+        body: BodyType::SevenBit,
+        smtputf8: false,
+        dsn_envid: None,
+        dsn_ret: None,
+        trace: Trace::None,
+        message_id: None,
+        rewrite: RewriteContext::Local,
+        filter: None,
+    }
+}
+
 /// A queue of two messages; it writes down what it is asked.
 fn queue_manager(socket: UnixStream, asked: &Mutex<Vec<QueueRequest>>) {
     let mut channel = Channel::new(socket).unwrap();
@@ -75,7 +104,12 @@ fn queue_manager(socket: UnixStream, asked: &Mutex<Vec<QueueRequest>>) {
                 file.write_all(b"#####Subject: hi\n\nbody\n").unwrap();
                 file.rewind().unwrap();
                 let listed = Listed { offset: 5, size: 18, ..both[0].clone() };
-                send(&mut channel, &QueueAnswer::Message(listed), vec![file.into()]);
+                send(&mut channel, &QueueAnswer::Message(listed.clone()), vec![file.into()]);
+                // In two pieces, as a long one comes.
+                let envelope = envelope(&listed).encode().unwrap();
+                let (first, rest) = envelope.split_at(10);
+                send(&mut channel, &QueueAnswer::Envelope(first.to_vec()), vec![]);
+                send(&mut channel, &QueueAnswer::Envelope(rest.to_vec()), vec![]);
                 1
             }
             QueueRequest::Flush
@@ -249,6 +283,12 @@ fn a_message_is_shown() {
     assert_eq!(master.bench.run("postcat", "-hq 69C4463").output, "Subject: hi\n");
     let whole = master.bench.run("postcat", "-q 69C4463").output;
     assert!(whole.starts_with("*** ENVELOPE RECORDS hold/69C4463 ***\n"), "{whole}");
+    assert!(
+        whole.contains(
+            "\nnamed_attribute: log_message_origin=local\nnamed_attribute: trace_flags=0\nsender: me@a.test\n"
+        )
+    );
+    assert!(whole.contains("\noriginal_recipient: you@b.test\nrecipient: you@b.test\n*** MESSAGE CONTENTS"), "{whole}");
     assert_eq!(
         master.bench.run("postcat", "-q 6835060"),
         said(1, "postcat: fatal: open queue file 6835060: No such file or directory\n")

@@ -9,6 +9,8 @@ use ipc_log::{render, syslog_level};
 use ipc_messages::log::{Half, Record};
 use nix::libc;
 
+use crate::timestamp::timestamp;
+
 /// What it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -16,6 +18,15 @@ pub enum Kind {
     Syslog(u8),
     /// A file or standard output.
     File,
+}
+
+/// How lines are written, besides what syslog says of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Form {
+    /// As JSON objects instead of text (`posthorn_log_format`).
+    pub json: bool,
+    /// What stands before each line of a file of Dovecot's (`log_timestamp`).
+    pub timestamp: String,
 }
 
 /// The way to one place, and the lines that wait for it.
@@ -60,22 +71,24 @@ impl Destination {
     }
 
     /// Takes one line.
-    pub fn line(&mut self, record: &Record, pid: u32, json: bool) {
+    pub fn line(&mut self, record: &Record, pid: u32, form: &Form) {
         if self.lines.len() >= self.limit {
             self.lines.pop_front();
             self.dropped += 1;
         }
-        let text = if json { as_json(record, pid) } else { render(record, pid) };
+        let text = if form.json { as_json(record, pid) } else { render(record, pid) };
         let line = match self.kind {
             Kind::Syslog(facility) => {
                 let priority = u16::from(facility) << 3 | u16::from(syslog_level(record.severity));
                 format!("<{priority}>{} {text}", stamp(record.time))
             }
-            Kind::File if json => format!("{text}\n"),
+            Kind::File if form.json => format!("{text}\n"),
             Kind::File => match record.half {
                 Half::Transport => format!("{} {} {text}\n", stamp(record.time), host()),
                 // Dovecot's own files: no host, no `dovecot: `.
-                Half::Mailbox => format!("{} {}\n", stamp(record.time), with_level(record, &text)),
+                Half::Mailbox => {
+                    format!("{}{}\n", timestamp(&form.timestamp, record.time), with_level(record, &text))
+                }
             },
         };
         self.lines.push_back(line.into_bytes());
@@ -173,6 +186,10 @@ mod tests {
     use std::io::Read;
     use std::os::unix::net::UnixDatagram;
 
+    fn text() -> Form {
+        Form { json: false, timestamp: "%Y ".into() }
+    }
+
     fn record(half: Half, severity: Severity, tag: &str) -> Record {
         Record { half, tag: tag.into(), severity, time: 0, text: "text".into() }
     }
@@ -183,7 +200,7 @@ mod tests {
         let mut to = Destination::new(3);
         to.set_kind(Kind::Syslog(2));
         for n in 0..5 {
-            to.line(&record(Half::Transport, Severity::Warning, &format!("postfix/smtpd{n}")), 9, false);
+            to.line(&record(Half::Transport, Severity::Warning, &format!("postfix/smtpd{n}")), 9, &text());
         }
         assert!(to.flush().is_ok() && to.waits(), "nothing is lost while there is nowhere to write to");
         to.open(ours.into());
@@ -193,7 +210,7 @@ mod tests {
         let line = String::from_utf8_lossy(&buffer[..n]).into_owned();
         assert!(line.starts_with("<20>") && line.ends_with(" postfix/smtpd2[9]: warning: text"), "{line}");
         drop(theirs);
-        to.line(&record(Half::Transport, Severity::Info, "x"), 9, false);
+        to.line(&record(Half::Transport, Severity::Info, "x"), 9, &text());
         assert!(to.flush().is_err());
         to.lose();
         assert!(to.waits() && !to.is_open());
@@ -204,18 +221,17 @@ mod tests {
         let path = std::env::temp_dir().join(format!("posthorn-log-{}", std::process::id()));
         let mut to = Destination::new(100);
         to.open(File::create(&path).unwrap().into());
-        to.line(&record(Half::Mailbox, Severity::Info, "imap-login"), 9, false);
-        to.line(&record(Half::Mailbox, Severity::Error, "auth"), 9, false);
-        to.line(&record(Half::Transport, Severity::Info, "postfix/qmgr"), 9, false);
-        to.line(&record(Half::Transport, Severity::Info, "postfix/qmgr"), 9, true);
+        to.line(&record(Half::Mailbox, Severity::Info, "imap-login"), 9, &text());
+        to.line(&record(Half::Mailbox, Severity::Error, "auth"), 9, &text());
+        to.line(&record(Half::Transport, Severity::Info, "postfix/qmgr"), 9, &text());
+        to.line(&record(Half::Transport, Severity::Info, "postfix/qmgr"), 9, &Form { json: true, ..text() });
         to.flush().unwrap();
         let mut text = String::new();
         File::open(&path).unwrap().read_to_string(&mut text).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let ends: Vec<&str> = text.lines().map(|line| line.get(16..).unwrap_or(line)).collect();
-        assert_eq!(ends[0], "imap-login: Info: text");
-        assert_eq!(ends[1], "auth: Error: text");
-        assert!(ends[2].ends_with(" postfix/qmgr[9]: text"), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], ["1970 imap-login: Info: text", "1970 auth: Error: text"]);
+        assert!(lines[2].ends_with(" postfix/qmgr[9]: text"), "{text}");
         assert!(text.lines().last().unwrap().contains("\"severity\":\"info\""), "{text}");
     }
 }

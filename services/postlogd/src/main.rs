@@ -6,14 +6,16 @@
 
 mod destination;
 mod packets;
+mod timestamp;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use destination::Destination;
-use ipc_config::section::{Section, Values};
+use destination::{Destination, Form, Kind};
+use ipc_config::section::Section;
+use ipc_log::{MAIL, syslog_facility};
 use ipc_messages::log::{Half, Record, Severity};
 use worker::{Calls, Cx, Service, Setup, StartError};
 
@@ -39,15 +41,21 @@ struct Routes {
     transport: u16,
     /// Warnings and worse, information, debugging.
     mailbox: [u16; 3],
-    /// As JSON lines instead of text.
-    json: bool,
+    form: Form,
 }
 
 impl Routes {
+    /// What the master calls the destinations.
+    const NAMES: [&str; 4] = ["transport", "error", "info", "debug"];
+
     fn of(section: &Section) -> Routes {
         let index = |name: &str| section.foreign(name).unwrap_or_else(|| panic!("no destination {name}"));
-        let json = section.transport.get("posthorn_log_format") == Some("json");
-        Routes { transport: index("transport"), mailbox: [index("error"), index("info"), index("debug")], json }
+        let [transport, mailbox @ ..] = Routes::NAMES.map(index);
+        let form = Form {
+            json: section.transport.get("posthorn_log_format") == Some("json"),
+            timestamp: section.mailbox.get("log_timestamp").unwrap_or("%b %d %H:%M:%S ").to_owned(),
+        };
+        Routes { transport, mailbox, form }
     }
 
     fn of_record(&self, record: &Record) -> u16 {
@@ -60,13 +68,13 @@ impl Routes {
     }
 }
 
-/// syslog's number of a facility, by the name that both programs use; `mail` for one that is not known.
-fn facility(values: &Values) -> u8 {
-    const NAMES: [&str; 12] =
-        ["kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"];
-    let name = values.get("syslog_facility").unwrap_or("mail");
-    let local = name.strip_prefix("local").and_then(|n| n.parse::<u8>().ok()).filter(|&n| n < 8).map(|n| 16 + n);
-    local.or_else(|| NAMES.iter().position(|known| *known == name).map(|at| at as u8)).unwrap_or(2)
+/// What a destination of the section is. A facility is one of syslog's: the configuration was checked.
+fn kind(section: &Section, name: &str) -> Kind {
+    if section.transport.get(&format!("{name} is syslog")) != Some("yes") {
+        return Kind::File;
+    }
+    let values = if name == "transport" { &section.transport } else { &section.mailbox };
+    Kind::Syslog(values.get("syslog_facility").and_then(syslog_facility).unwrap_or(MAIL))
 }
 
 impl Service for Postlogd {
@@ -154,12 +162,8 @@ impl Service for Postlogd {
 impl Postlogd {
     /// Asks for every destination. Lines that come before the answer wait.
     fn open_all(&mut self, cx: &mut Cx<()>) {
-        let transport = facility(&self.section.transport);
-        let mailbox = facility(&self.section.mailbox);
         for (index, name) in (0u16..).zip(&self.section.foreign) {
-            let facility = if name == "transport" { transport } else { mailbox };
-            let syslog = self.section.transport.get(&format!("{name} is syslog")) == Some("yes");
-            let kind = if syslog { destination::Kind::Syslog(facility) } else { destination::Kind::File };
+            let kind = kind(&self.section, name);
             self.destinations.entry(index).or_insert_with(|| Destination::new(BACKLOG)).set_kind(kind);
             cx.connect_foreign(index);
         }
@@ -167,9 +171,8 @@ impl Postlogd {
 
     fn write(&mut self, pid: u32, record: &Record) {
         let index = self.routes.of_record(record);
-        let json = self.routes.json;
         if let Some(to) = self.destinations.get_mut(&index) {
-            to.line(record, pid, json);
+            to.line(record, pid, &self.routes.form);
         }
     }
 }
@@ -179,19 +182,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn facilities_have_syslogs_numbers() {
-        let of = |name: &str| {
-            let mut values = Values::new();
-            values.insert("syslog_facility", name);
-            facility(&values)
-        };
-        assert_eq!((of("mail"), of("daemon"), of("local0"), of("local7"), of("local8")), (2, 3, 16, 23, 2));
-        assert_eq!(facility(&Values::new()), 2);
+    fn each_half_has_a_facility_of_its_own() {
+        let mut section = Section::default();
+        for name in ["transport is syslog", "error is syslog"] {
+            section.transport.insert(name, "yes");
+        }
+        assert_eq!((kind(&section, "transport"), kind(&section, "error")), (Kind::Syslog(MAIL), Kind::Syslog(MAIL)));
+        section.transport.insert("syslog_facility", "local0");
+        section.mailbox.insert("syslog_facility", "daemon");
+        assert_eq!((kind(&section, "transport"), kind(&section, "error")), (Kind::Syslog(16), Kind::Syslog(3)));
+        assert_eq!(kind(&section, "info"), Kind::File);
+    }
+
+    #[test]
+    fn the_form_of_lines_is_configured() {
+        let mut section = Section { foreign: Routes::NAMES.map(String::from).to_vec(), ..Section::default() };
+        assert_eq!(Routes::of(&section).form, Form { json: false, timestamp: "%b %d %H:%M:%S ".into() });
+        section.transport.insert("posthorn_log_format", "json");
+        section.mailbox.insert("log_timestamp", "%s ");
+        assert_eq!(Routes::of(&section).form, Form { json: true, timestamp: "%s ".into() });
     }
 
     #[test]
     fn lines_go_where_their_half_and_severity_say() {
-        let foreign = ["transport", "error", "info", "debug"].map(String::from).to_vec();
+        let foreign = Routes::NAMES.map(String::from).to_vec();
         let routes = Routes::of(&Section { foreign, ..Section::default() });
         let to = |half, severity| {
             routes.of_record(&Record { half, tag: String::new(), severity, time: 0, text: String::new() })

@@ -95,8 +95,16 @@ pub enum Done {
     Loaded(Vec<(QueueId, Result<Loaded, LoadError>)>),
     Listed {
         number: u64,
-        messages: Vec<(Listed, Option<OwnedFd>)>,
+        messages: Vec<(Listed, Option<Opened>)>,
     },
+}
+
+/// What `postcat` is given of a message besides its description.
+#[derive(Debug)]
+pub struct Opened {
+    pub body: OwnedFd,
+    /// Encoded.
+    pub envelope: Vec<u8>,
 }
 
 /// The queue after a start.
@@ -239,7 +247,7 @@ where
     }
 
     /// `None` for a file that is gone or cannot be read; its next attempt will tell.
-    fn list(&self, id: QueueId, folder: Folder, open: bool) -> Option<(Listed, Option<OwnedFd>)> {
+    fn list(&self, id: QueueId, folder: Folder, open: bool) -> Option<(Listed, Option<Opened>)> {
         let QueueFile { envelope, file, .. } = QueueFile::open(&self.fs, folder, id).ok()?;
         let log = self.log();
         let pending = log.pending(id, envelope.recipients.len());
@@ -257,7 +265,9 @@ where
             recipients: recipients.collect(),
             offset: CONTENT_OFFSET,
         };
-        Some((listed, open.then(|| file.into())))
+        // It was encoded once, so it can be again.
+        let opened = || Some(Opened { body: file.into(), envelope: envelope.encode().ok()? });
+        Some((listed, if open { opened() } else { None }))
     }
 
     /// What a thread held that panicked is not used again: a panic ends the process.

@@ -213,6 +213,8 @@ impl Visits {
                 }
                 find(&mut work, &more);
             }
+            // It is never asked for.
+            QueueAnswer::Envelope(_) => {}
             QueueAnswer::End { .. } => return self.ended(visitor, work),
             QueueAnswer::Failed(problem) => {
                 self.actions.push(Action::Warn(problem));

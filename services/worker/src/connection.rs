@@ -8,7 +8,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 use crate::socket::{Socket, Why};
 
-/// Names a connection. A number is not used again while the process lives.
+/// Names a connection. A number is not used again while the process lives; a later connection has a greater one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(pub(crate) u64);
 
@@ -81,6 +81,8 @@ pub(crate) struct Connection {
     pub(crate) armed: Option<Instant>,
     /// Input goes to this connection's output.
     pub(crate) joined: Option<ConnId>,
+    /// It was joined at some time.
+    pub(crate) passed_on: bool,
     pub(crate) in_dirty_list: bool,
     /// The connection was asked for and is not made yet: nothing is read or written.
     pub(crate) connecting: bool,
@@ -116,6 +118,7 @@ impl Connection {
             deadline: None,
             armed: None,
             joined: None,
+            passed_on: false,
             in_dirty_list: false,
             connecting: false,
         }

@@ -106,6 +106,8 @@ pub struct Cx<D> {
     pub(crate) dirty: Vec<ConnId>,
     /// Connections that were accepted and are open.
     pub(crate) clients: u32,
+    /// Of these, connections that are joined: they are nobody's work any more.
+    pub(crate) joined: u32,
     /// All that were accepted.
     pub(crate) served: u64,
     pub(crate) peers: Peers,
@@ -155,6 +157,11 @@ impl<D: Send + 'static> Cx<D> {
     /// Clients of this process and of the children that it has detached, one each.
     pub(crate) fn all_clients(&self) -> u32 {
         self.clients + self.children.count()
+    }
+
+    /// Clients that count towards the limit: all but those whose bytes are only passed on.
+    pub(crate) fn served_clients(&self) -> u32 {
+        self.all_clients() - self.joined
     }
 
     // Connections.
@@ -331,16 +338,20 @@ impl<D: Send + 'static> Cx<D> {
         let _ = self.registry.deregister(connection.socket.source());
         self.free.push(id.slot());
         self.clients -= u32::from(connection.client);
+        self.joined -= u32::from(connection.client && connection.passed_on);
         Some(connection)
     }
 
     /// From now on input of either connection is output of the other, with back-pressure; the end of one ends both. The
-    /// service hears `closed` for `a`.
+    /// service hears `closed` for `a`. The two do not count towards the limit of clients any more.
     pub fn join(&mut self, a: ConnId, b: ConnId) {
         for (from, to) in [(a, b), (b, a)] {
             let Some(connection) = self.connection(from) else { continue };
             connection.joined = Some(to);
             connection.deadline = None;
+            let first = !std::mem::replace(&mut connection.passed_on, true);
+            let client = first && connection.client;
+            self.joined += u32::from(client);
             self.pending.push_back(Pending::Input(from));
         }
     }

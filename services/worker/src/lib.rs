@@ -97,6 +97,8 @@ pub trait Service: Sized {
     fn foreign(&mut self, _cx: &mut Cx<Self::Done>, _index: u16, _result: Result<OwnedFd, i32>) {}
     /// Log files are to be opened anew.
     fn reopen(&mut self, _cx: &mut Cx<Self::Done>) {}
+    /// A client waits for which no process has room: another one may be sent away.
+    fn shed(&mut self, _cx: &mut Cx<Self::Done>) {}
     /// An answer of the master to [`Cx::acting`]: the inbox, or why not.
     fn acting(&mut self, _cx: &mut Cx<Self::Done>, _corr: u32, _inbox: Result<OwnedFd, String>) {}
     /// A timer set with [`Cx::timer`].

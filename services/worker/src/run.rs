@@ -148,6 +148,7 @@ impl<S: Service> Worker<S> {
             generation: 0,
             dirty: Vec::new(),
             clients: 0,
+            joined: 0,
             served: 0,
             peers: Peers::default(),
             timers: Timers::default(),
@@ -317,7 +318,7 @@ impl<S: Service> Worker<S> {
 
     fn accept(&mut self, index: usize) {
         loop {
-            let room = self.cx.clients < self.limits.clients && self.accept_again.is_none();
+            let room = self.cx.served_clients() < self.limits.clients && self.accept_again.is_none();
             if self.cx.draining || !room || self.spent() {
                 return self.wait_for_room(index);
             }
@@ -538,6 +539,7 @@ impl<S: Service> Worker<S> {
             (ToWorker::Inbox { corr }, Some(fd)) => self.service.acting(&mut self.cx, corr, Ok(fd)),
             (ToWorker::ActingRefused { corr, reason }, _) => self.service.acting(&mut self.cx, corr, Err(reason)),
             (ToWorker::Reopen, _) => self.service.reopen(&mut self.cx),
+            (ToWorker::Shed, _) => self.service.shed(&mut self.cx),
             (message, None) => panic!("the master sent {message:?} without its descriptor"),
         }
     }
@@ -576,7 +578,7 @@ impl<S: Service> Worker<S> {
     /// for makes it start another process.
     fn room(&mut self) {
         self.accept_again = self.accept_again.filter(|&again| again > self.cx.now);
-        let room = self.limits.clients.saturating_sub(self.cx.all_clients());
+        let room = self.limits.clients.saturating_sub(self.cx.served_clients());
         let room = if self.cx.draining || self.spent() { 0 } else { room };
         if room > 0 && self.accept_again.is_none() {
             for index in std::mem::take(&mut self.waiting) {

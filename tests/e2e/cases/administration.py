@@ -91,3 +91,37 @@ def _(world):
     else:
         raise AssertionError("a bad main.cf was taken over")
     world.smtp().quit()
+
+
+@case("adm-service-names", "showq_service_name and flush_service_name name the rows that commands ask", targets=("ours",))
+def _(world):
+    world.tutorial_003("virtual", "secure")
+    queue_id = world.send()
+    with open("/etc/postfix/master.cf") as file:
+        rows = file.read()
+    with open("/etc/postfix/master.cf", "w") as file:
+        file.write(re.sub(r"^(showq|flush)(?= )", r"own\1", rows, flags=re.M))
+    run("postfix", "reload")
+    refused = as_user("games", "mailq", check=False)
+    assert refused.endswith("mail system is down (Connect to the Postfix showq service: No such file or directory)\n"), refused
+    run("postconf", "-e", "showq_service_name=ownshowq", "flush_service_name=ownflush")
+    assert queue_id in as_user("games", "mailq")
+    assert as_user("games", "postqueue", "-f") == ""
+
+
+@case("adm-doveadm", "doveadm asks the auth service: a login, a password that is wrong, a user, a user that is not there")
+def _(world):
+    world.tutorial_003()
+    for password, outcome in ((site.PASSWORD, "succeeded"), ("wrong", "failed")):
+        said = run("doveadm", "auth", "test", site.USER, password, check=False)
+        assert said == "passdb: %s auth %s\nextra fields:\n  user=%s\n" % (site.USER, outcome, site.USER), said
+    said = run("doveadm", "user", site.USER)
+    assert said.startswith("field\tvalue\nuid\t"), said
+    for line in ("home\t/var/vmail/maildomain.test/mailuser", "mail\tmaildir:~/mail"):
+        assert line in said.splitlines(), said
+    assert run("doveadm", "user", "-f", "home", site.USER) == "/var/vmail/maildomain.test/mailuser\n"
+    said = run("doveadm", "user", "nobody@maildomain.test", check=False)
+    assert "userdb lookup: user nobody@maildomain.test doesn't exist\n" in said, said
+    said = run("doveadm", "log", "find")
+    assert said == "Looking for log files from /var/log\n" + "".join(
+        "%s: /var/log/mail.log\n" % level for level in ("Debug", "Info", "Warning", "Error", "Fatal")), said

@@ -198,3 +198,43 @@ def _(world):
     world.imap_user().command("LOGOUT")
     for client in silent:
         client.close()
+
+
+@case("login-queue-full", "when no more clients may wait for their login, the one that waits for longest is let go")
+def _(world):
+    world.tutorial_003(more_dovecot="service imap-login {\n  process_limit = 1\n  service_count = 0\n  client_limit = 4\n}\n")
+    waiting = [world.imap("exthost") for _ in range(4)]
+    last = world.imap("exthost")
+    last.command("NOOP")
+    dropped = []
+    for client in waiting:
+        try:
+            client.command("NOOP")
+        except Closed:
+            dropped.append(client)
+    # Each of ours knows its own clients alone.
+    assert len(dropped) == 1 and dropped[0] in waiting[:1 if world.target == "peer" else 3], dropped
+    assert "S: * BYE Connection queue full" in dropped[0].record
+    world.wait_log(r"dovecot: master: Warning: service\(imap-login\): client_limit \(4\) reached, client connections are being dropped")
+    world.wait_log(r"imap-login: Disconnected: Connection queue full \(no auth attempts in \d+ secs\): user=<>, rip=")
+
+
+@case("login-user-ip", "a user has as many sessions from one address as mail_max_userip_connections allows, parked or not")
+def _(world):
+    world.tutorial_003(more_dovecot="mail_max_userip_connections = 2\n")
+    sessions = [world.imap_user() for _ in range(2)]
+    time.sleep(3)       # parked by now
+    text = r"Maximum number of connections from user\+IP exceeded \(mail_max_userip_connections=2\)"
+    third = world.imap("exthost", 993)
+    third.command("LOGIN %s %s" % (site.USER, site.PASSWORD), r"NO \[LIMIT\] " + text)
+    third.expect_closed()
+    world.wait_log(r"imap-login: Disconnected: %s: user=<%s>, method=PLAIN, rip=\S+, lip=\S+, TLS, session=<" % (text, site.USER))
+    local = world.imap()
+    local.login(site.USER, site.PASSWORD)       # another address
+    sessions[0].command("LOGOUT")
+    world.wait_log(r"Disconnected: Logged out")
+    sessions[0] = world.imap_user()
+    sessions[1].close()
+    world.wait_log(r"Disconnected: Connection closed")
+    time.sleep(0.2)
+    world.imap_user()

@@ -2,6 +2,7 @@
 import imaplib
 import os
 import re
+import ssl
 import time
 
 from cases import case
@@ -53,6 +54,26 @@ def _(world):
     ok(client.login(site.USER, site.PASSWORD))
     assert ok(client.select()) == [b"0"]
     client.logout()
+
+
+@case("imap-tls-versions", "ssl_min_protocol decides which versions of TLS a client may speak")
+def _(world):
+    def reach(version):
+        """Whether a client that speaks this version alone gets a greeting."""
+        context = client_context()
+        context.minimum_version = context.maximum_version = version
+        try:
+            imaplib.IMAP4_SSL("127.0.0.1", 993, ssl_context=context, timeout=20).logout()
+            return True
+        except (ssl.SSLError, ConnectionError):
+            return False
+
+    world.tutorial_003()
+    assert reach(ssl.TLSVersion.TLSv1_2) and reach(ssl.TLSVersion.TLSv1_3)
+    world.system.stop()
+    site.tutorial_003(more_dovecot="ssl_min_protocol = TLSv1.3\n")
+    world.system.start()
+    assert not reach(ssl.TLSVersion.TLSv1_2) and reach(ssl.TLSVersion.TLSv1_3)
 
 
 @case("imap-flags", "flags are kept, in the file name too, and another session sees them")

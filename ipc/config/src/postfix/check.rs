@@ -14,6 +14,7 @@ use crate::diagnostic::{Diagnostics, Severity};
 pub fn check(main: &MainCf, master: Option<&MasterCf>, found: &mut Diagnostics) {
     check_level(main, found);
     check_names(main, master, found);
+    check_log_file(main, found);
     main.set().for_each(|setting| check_setting(main, setting, found));
     for row in master.map_or(&[][..], |master| &master.rows) {
         let scope = main.with_overrides(&row.settings());
@@ -33,6 +34,21 @@ fn check_level(main: &MainCf, found: &mut Diagnostics) {
         found.note(&main.location(NAME), NAME, problem, "set it to keep the defaults of that version of Postfix");
     } else if let Err(problem) = main.expanded(NAME).and_then(|expansion| Level::parse(&expansion.text)) {
         found.error(&main.location(NAME), NAME, problem, "write a version of Postfix, as 3.6");
+    }
+}
+
+/// The log file is where it may be: what writes to it is opened by the privileged process.
+fn check_log_file(main: &MainCf, found: &mut Diagnostics) {
+    const NAME: &str = "maillog_file";
+    let mut settings = main.settings(found);
+    let (file, prefixes) = (settings.text(NAME), settings.list("maillog_file_prefixes"));
+    let is_beneath = |prefix: &String| {
+        file.strip_prefix(prefix.as_str())
+            .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+    };
+    if !file.is_empty() && !prefixes.iter().any(is_beneath) {
+        let problem = format!("value '{file}' does not match any prefix in maillog_file_prefixes");
+        found.error(&main.location(NAME), NAME, problem, "add its folder to maillog_file_prefixes");
     }
 }
 
@@ -104,6 +120,22 @@ mod tests {
     }
 
     const LEVEL: &str = "compatibility_level = 3.6\n";
+
+    #[test]
+    fn the_log_file_is_where_it_may_be() {
+        for (main, is_refused) in [
+            ("maillog_file = /var/log/mail.log\n", false),
+            ("maillog_file = /dev/stdout\n", false),
+            ("maillog_file = /variable/log\n", true),
+            ("maillog_file = /srv/log\n", true),
+            ("maillog_file = /srv/log\nmaillog_file_prefixes = /var, /srv\n", false),
+            ("maillog_file = /var/log/mail.log\nmaillog_file_prefixes = /srv/\n", true),
+        ] {
+            let found = said(&format!("{LEVEL}{main}"), "");
+            let refused = found.iter().any(|line| line.starts_with("error: main.cf:2:16: maillog_file: value '/"));
+            assert_eq!(refused, is_refused, "{main}: {found:?}");
+        }
+    }
 
     #[test]
     fn names_that_mean_nothing_are_reported_with_the_nearest_one() {

@@ -1,9 +1,10 @@
 //! What `postconf` prints: a function of the files.
 //!
 //! White space in values is shown as single spaces; `-f` folds lines at 80 columns. Parameters are printed in the order of
-//! their names, or of the arguments. Editing is in [`edit`].
+//! their names, or of the arguments. Editing is in [`edit`] and [`edit_master`].
 
 pub mod edit;
+pub mod edit_master;
 
 use super::expand::Expansion;
 use super::main_cf::{MainCf, Setting};

@@ -116,7 +116,7 @@ fn age(seconds: u64) -> String {
 fn show(context: &Context, word: &str) -> Status {
     let Ok(id) = word.parse() else { return usage(&format!("not a queue ID: {word}")) };
     match open(context).and_then(|mut queue| queue.content(id).map_err(failed)) {
-        Ok((_, content)) => {
+        Ok((.., content)) => {
             console::print_bytes(&content);
             Status::OK
         }

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ipc_messages::control::Hub;
+use ipc_messages::envelope::{Envelope, MAX_ENVELOPE};
 use ipc_messages::queue::{Listed, QueueAnswer, QueueRequest};
 use ipc_messages::queue_id::QueueId;
 
@@ -54,6 +55,7 @@ impl Queue {
                         message.recipients.extend(more);
                     }
                 }
+                QueueAnswer::Envelope(_) => {}
                 QueueAnswer::End { .. } => break,
                 QueueAnswer::Failed(reason) => return Err(Failure::Refused(reason)),
             }
@@ -69,20 +71,20 @@ impl Queue {
         self.0.send(request)?;
         loop {
             match self.0.receive::<QueueAnswer>()?.0 {
-                QueueAnswer::Message(_) | QueueAnswer::Recipients(_) => {}
+                QueueAnswer::Message(_) | QueueAnswer::Recipients(_) | QueueAnswer::Envelope(_) => {}
                 QueueAnswer::End { count } => return Ok(count),
                 QueueAnswer::Failed(reason) => return Err(Failure::Refused(reason)),
             }
         }
     }
 
-    /// One message and its content.
+    /// One message, its envelope, and its content.
     ///
     /// # Errors
     /// [`Failure`]; `NotFound` when there is no such message.
-    pub fn content(&mut self, id: QueueId) -> Result<(Listed, Vec<u8>), Failure> {
+    pub fn content(&mut self, id: QueueId) -> Result<(Listed, Envelope, Vec<u8>), Failure> {
         self.0.send(&QueueRequest::Open(id))?;
-        let mut opened = None;
+        let (mut opened, mut envelope) = (None, Vec::new());
         loop {
             let (answer, fds) = self.0.receive::<QueueAnswer>()?;
             match answer {
@@ -92,17 +94,24 @@ impl Queue {
                         message.recipients.extend(more);
                     }
                 }
+                QueueAnswer::Envelope(piece) if envelope.len() < MAX_ENVELOPE => envelope.extend(piece),
+                QueueAnswer::Envelope(_) => return Err(invalid("the envelope is too long").into()),
                 QueueAnswer::End { .. } => break,
                 QueueAnswer::Failed(reason) => return Err(Failure::Refused(reason)),
             }
         }
         let Some((message, fds)) = opened else { return Err(io::Error::from(io::ErrorKind::NotFound).into()) };
         let Some(fd) = fds.into_iter().next() else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "no content came with the message").into());
+            return Err(invalid("no content came with the message").into());
         };
         let content = read(&File::from(fd), message.offset, message.size)?;
-        Ok((message, content))
+        let envelope = Envelope::decode(&envelope).map_err(|_| invalid("the envelope cannot be read"))?;
+        Ok((message, envelope, content))
     }
+}
+
+fn invalid(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem)
 }
 
 /// Messages in the order of Postfix's queues.

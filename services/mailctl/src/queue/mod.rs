@@ -9,6 +9,7 @@ mod postcat;
 mod postqueue;
 mod postsuper;
 mod public;
+mod records;
 
 pub use postcat::{USAGE as POSTCAT_USAGE, run as postcat};
 pub use postqueue::{USAGE as POSTQUEUE_USAGE, flush, mailq, run as postqueue};

@@ -1,13 +1,14 @@
 //! `postcat -q` (postcat(1)): a message in the queue.
 //!
-//! What differs: only messages of the running system are shown, by queue ID (`-q`), and the envelope has the records that
-//! there are here. `-d`, `-o`, `-r`, `-s` show the bytes of Postfix's own queue files and are refused.
+//! What differs: only messages of the running system are shown, by queue ID (`-q`). `-d`, `-o`, `-r`, `-s` show the bytes of
+//! Postfix's own queue files and are refused.
 
+use ipc_messages::envelope::{BodyType, Envelope};
 use ipc_messages::queue::Listed;
 use ipc_messages::queue_id::QueueId;
 
 use super::client::{Failure, Queue};
-use super::listing::asctime;
+use super::records;
 use crate::console::{self, reason};
 use crate::control;
 use crate::files::{Transport, given_folder};
@@ -62,31 +63,28 @@ fn show(instance: &Instance, name: &str, parts: Parts) -> Result<(), (Status, St
     let missing = || (Status::FAILURE, format!("open queue file {name}: No such file or directory"));
     let id: QueueId = name.parse().map_err(|_| missing())?;
     let opened = Queue::visit(&instance.spool).and_then(|mut queue| queue.content(id));
-    let (message, content) = opened.map_err(|failure| match failure {
+    let (message, envelope, content) = opened.map_err(|failure| match failure {
         Failure::System(error) if control::is_down(&error) => {
             (Status::UNAVAILABLE, "the mail system is down: start it, for it alone reads its queue".to_owned())
         }
         Failure::System(error) => (Status::UNAVAILABLE, format!("open queue file {name}: {}", reason(&error))),
         Failure::Refused(_) => missing(),
     })?;
-    console::print_bytes(&text(&message, &content, parts));
+    console::print_bytes(&text(&message, &envelope, &content, parts));
     Ok(())
 }
 
 /// What is printed of a message.
-fn text(message: &Listed, content: &[u8], parts: Parts) -> Vec<u8> {
+fn text(message: &Listed, envelope: &Envelope, content: &[u8], parts: Parts) -> Vec<u8> {
     let place = format!("{}/{}", message.queue, message.queue_id);
     let mut text = Vec::new();
     if parts.envelope {
-        let arrival = asctime(message.arrival);
+        let (size, offset, count) = (message.size, message.offset, envelope.recipients.len());
         text.extend(format!("*** ENVELOPE RECORDS {place} ***\n").bytes());
-        let (size, count) = (message.size, message.recipients.len());
-        text.extend(format!("message_size: {size:15} {:15} {count:15} {:15} {size:15} {:15}\n", 0, 0, 0).bytes());
-        text.extend(format!("message_arrival_time: {arrival}\ncreate_time: {arrival}\n").bytes());
-        text.extend(format!("sender: {}\n", message.sender).bytes());
-        for (recipient, _) in &message.recipients {
-            text.extend(format!("recipient: {recipient}\n").bytes());
-        }
+        text.extend(format!("message_size: {size:15} {offset:15} {count:15} {:15} {size:15} {:15}\n", 0, 0).bytes());
+        records::envelope(message, envelope).iter().for_each(|(name, value)| {
+            text.extend(format!("{name}: {value}\n").bytes());
+        });
         text.extend(format!("*** MESSAGE CONTENTS {place} ***\n").bytes());
     }
     // The empty line between the two belongs to the body, as Postfix has it.
@@ -101,7 +99,11 @@ fn text(message: &Listed, content: &[u8], parts: Parts) -> Vec<u8> {
         text.push(b'\n');
     }
     if parts.envelope {
-        text.extend(format!("*** HEADER EXTRACTED {place} ***\n*** MESSAGE FILE END {place} ***\n").bytes());
+        text.extend(format!("*** HEADER EXTRACTED {place} ***\n").bytes());
+        if envelope.body == BodyType::EightBitMime {
+            text.extend(b"named_attribute: encoding=8bit\n");
+        }
+        text.extend(format!("*** MESSAGE FILE END {place} ***\n").bytes());
     }
     text
 }
@@ -128,33 +130,25 @@ mod tests {
         b"Received: by mail.example.test (Postfix, from userid 0)\n\tid 69C4463; now\nSubject: hi\n\nbody\n";
 
     fn shown(envelope: bool, header: bool, body: bool) -> String {
-        let message = Listed {
-            queue: "deferred".into(),
-            queue_id: "69C4463".parse().unwrap(),
-            arrival: 1_795_219_116,
-            size: 255,
-            sender: "me@a.test".into(),
-            recipients: vec![("you@b.test".into(), None)],
-            offset: 0,
-        };
-        String::from_utf8(text(&message, CONTENT, Parts { envelope, header, body })).unwrap()
+        let (message, whole) = records::tests::message();
+        String::from_utf8(text(&message, &whole, CONTENT, Parts { envelope, header, body })).unwrap()
     }
 
-    /// Recorded from Postfix 3.7, without the records that only its files have.
     #[test]
     fn a_message_is_shown_as_postcat_shows_it() {
-        let time = asctime(1_795_219_116);
+        let whole = shown(true, true, true);
+        let (head, rest) = whole.split_once("message_arrival_time: ").unwrap();
         assert_eq!(
-            shown(true, true, true),
-            format!(
-                "*** ENVELOPE RECORDS deferred/69C4463 ***\n\
-                 message_size:             255               0               1               0             255               0\n\
-                 message_arrival_time: {time}\ncreate_time: {time}\nsender: me@a.test\nrecipient: you@b.test\n\
-                 *** MESSAGE CONTENTS deferred/69C4463 ***\n\
-                 Received: by mail.example.test (Postfix, from userid 0)\n\tid 69C4463; now\nSubject: hi\n\nbody\n\
-                 *** HEADER EXTRACTED deferred/69C4463 ***\n*** MESSAGE FILE END deferred/69C4463 ***\n"
-            )
+            head,
+            "*** ENVELOPE RECORDS deferred/AE9B93A ***\n\
+             message_size:             280             725               2               0             280               0\n"
         );
+        assert!(rest.ends_with(
+            "recipient: z@y.test\n*** MESSAGE CONTENTS deferred/AE9B93A ***\n\
+             Received: by mail.example.test (Postfix, from userid 0)\n\tid 69C4463; now\nSubject: hi\n\nbody\n\
+             *** HEADER EXTRACTED deferred/AE9B93A ***\nnamed_attribute: encoding=8bit\n\
+             *** MESSAGE FILE END deferred/AE9B93A ***\n"
+        ));
         assert!(shown(false, true, false).ends_with("\nSubject: hi\n"));
         assert_eq!(shown(false, false, true), "\nbody\n");
     }

@@ -51,7 +51,12 @@ impl Bench {
     /// A main.cf whose state and log are in the folder.
     pub fn state_here(&self, more: &str) {
         let folder = self.folder();
-        self.write("main.cf", &format!("posthorn_directory = {folder}\nmaillog_file = {folder}/log\n{more}"));
+        self.write(
+            "main.cf",
+            &format!(
+                "posthorn_directory = {folder}\nmaillog_file = {folder}/log\nmaillog_file_prefixes = {folder}\n{more}"
+            ),
+        );
         self.write("master.cf", "");
     }
 

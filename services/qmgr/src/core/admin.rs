@@ -1,9 +1,10 @@
 //! What an administrator asks: lists, holds, releases, deletions, attempts at once.
 
-use ipc_messages::queue::{Listed, QueueRequest};
+use ipc_messages::queue::{Listed, MAX_PIECE, QueueRequest};
 use store_queue::outcome::Outcome as Logged;
 
 use super::*;
+use crate::disk::Opened;
 
 /// Queue files that are read at a time for a list.
 const LIST_PORTION: usize = 100;
@@ -66,8 +67,11 @@ impl Core {
     }
 
     /// Describes one message, in as many frames as it takes; the descriptor comes with the first.
-    fn tell(&mut self, peer: PeerId, message: Listed, mut body: Option<Arc<OwnedFd>>) {
-        let answers = message.into_answers().into_iter();
+    fn tell(&mut self, peer: PeerId, message: Listed, opened: Option<(Arc<OwnedFd>, Vec<u8>)>) {
+        let (mut body, envelope) = opened.unzip();
+        let envelope = envelope.unwrap_or_default();
+        let pieces = envelope.chunks(MAX_PIECE).map(|piece| QueueAnswer::Envelope(piece.to_vec()));
+        let answers = message.into_answers().into_iter().chain(pieces);
         self.actions.extend(answers.map(|answer| Action::Admin(peer, answer, body.take())));
     }
 
@@ -179,19 +183,21 @@ impl Core {
         None
     }
 
-    pub(super) fn listed(&mut self, number: u64, messages: Vec<(Listed, Option<OwnedFd>)>) {
+    pub(super) fn listed(&mut self, number: u64, messages: Vec<(Listed, Option<Opened>)>) {
         let Some(list) = self.lists.iter_mut().find(|list| list.number == number) else { return };
         list.count += messages.len() as u32;
         let peer = list.peer;
-        for (message, body) in messages {
-            self.tell(peer, message, body.map(Arc::new));
+        for (message, opened) in messages {
+            self.tell(peer, message, opened.map(|opened| (Arc::new(opened.body), opened.envelope)));
         }
     }
 
     fn open(&mut self, peer: PeerId, id: QueueId) {
         if let Some(active) = self.active.get(&id) {
+            // It was encoded when it came, so it can be again.
+            let envelope = active.envelope.encode().unwrap_or_default();
             let (message, body) = (describe(active), active.body.clone());
-            self.tell(peer, message, Some(body));
+            self.tell(peer, message, Some((body, envelope)));
             return self.changed(peer, 1);
         }
         match self.stored.get(&id).map(|stored| stored.folder) {

@@ -320,14 +320,20 @@ fn the_administrator_holds_releases_flushes_and_deletes() {
     assert_eq!(bench.ask(QueueRequest::FlushOne(id(1))), end(1));
     assert_eq!(bench.jobs.back().unwrap().queue_id, id(1).as_str());
 
-    bench.ask(QueueRequest::Open(id(1)));
-    assert_eq!(bench.opened, 1);
+    let whole = |answers: Vec<QueueAnswer>| match &answers[..] {
+        [QueueAnswer::Message(_), QueueAnswer::Envelope(bytes), QueueAnswer::End { .. }] => {
+            Envelope::decode(bytes).unwrap()
+        }
+        other => panic!("{other:?}"),
+    };
+    let active = whole(bench.ask(QueueRequest::Open(id(1))));
+    assert_eq!((active.queue_id, bench.opened), (id(1), 1));
     assert_eq!(bench.ask(QueueRequest::Delete(Some(id(2)))), end(1));
     while !bench.jobs.is_empty() {
         bench.deliver(Verdict::Deferred, None);
     }
     assert_eq!(bench.files("deferred").len(), 2, "the deleted one is not");
-    bench.ask(QueueRequest::Open(id(1)));
+    assert_eq!(whole(bench.ask(QueueRequest::Open(id(1)))), active, "from its file as from memory");
     assert_eq!(bench.opened, 2);
     assert_eq!(bench.ask(QueueRequest::Flush), end(2));
     assert_eq!(bench.jobs.len(), 2);

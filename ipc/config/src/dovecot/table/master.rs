@@ -7,7 +7,7 @@ settings! {
     pub(super) static ROWS;
     base_dir: Str = "/run/dovecot", built(""), "Folder of the run-time sockets and the pid file.";
     config_cache_size: Size = "1 M", accepted("the configuration is one snapshot"), "Bytes of configuration kept in memory.";
-    debug_log_path: Str = "", built(""), "Log file for debug messages; empty means info_log_path.";
+    debug_log_path: Str = "", built("master::compile::tests::each_half_logs_where_its_configuration_says"), "Log file for debug messages; empty means info_log_path.";
     default_client_limit: Uint = "1000", built(""), "Connections per process, where a service does not say.";
     default_idle_kill: Time = "1 mins", built(""), "Idle time after which a process ends, where a service does not say.";
     default_internal_group: Str = "dovecot", built(""), "Group of the internal processes.";
@@ -20,7 +20,7 @@ settings! {
     haproxy_timeout: Time = "3 secs", built(""), "Time limit for the HAProxy header.";
     haproxy_trusted_networks: List = "", built(""), "Networks that may send a HAProxy header.";
     import_environment: List = "TZ CORE_OUTOFMEM CORE_ERROR LISTEN_PID LISTEN_FDS NOTIFY_SOCKET", accepted("a worker starts with an empty environment"), "Environment variables kept for the processes.";
-    info_log_path: Str = "", built(""), "Log file for informational messages; empty means log_path.";
+    info_log_path: Str = "", built("master::compile::tests::each_half_logs_where_its_configuration_says"), "Log file for informational messages; empty means log_path.";
     instance_name: Str = "dovecot", built(""), "Name of this instance.";
     last_valid_gid: Uint = "0", built(""), "Highest group that a mail user may have; 0 is no limit.";
     last_valid_uid: Uint = "0", built(""), "Highest uid that a mail user may have; 0 is no limit.";
@@ -28,13 +28,13 @@ settings! {
     listen: List = "*, ::", built(""), "Addresses that every inet_listener listens on, where it does not say.";
     log_core_filter: Str = "", later, "Filter of events that dump core.";
     log_debug: Str = "", later, "Filter of events that are logged as debug messages.";
-    log_path: Str = "syslog", built(""), "Log file for errors; syslog or empty for the system log, /dev/stderr for standard error.";
-    log_timestamp: Str = "%b %d %H:%M:%S ", built(""), "strftime format before each line of a log file.";
+    log_path: Str = "syslog", built("master::compile::tests::each_half_logs_where_its_configuration_says"), "Log file for errors; syslog or empty for the system log, /dev/stderr for standard error.";
+    log_timestamp: Str = "%b %d %H:%M:%S ", built("postlogd::tests::the_form_of_lines_is_configured"), "strftime format before each line of a log file.";
     process_shutdown_filter: Str = "", later, "Filter of events that end a process.";
     protocols: List = "", built(""), "Protocols to serve.";
     shutdown_clients: Bool = "yes", built(""), "End client connections when the master ends.";
     state_dir: Str = "/var/lib/dovecot", accepted("our state has its own folder"), "Folder of permanent state.";
-    syslog_facility: Str = "mail", built(""), "Facility of the system log.";
+    syslog_facility: Str = "mail", built("postlogd::tests::each_half_has_a_facility_of_its_own"), "Facility of the system log.";
     valid_chroot_dirs: List = "", built(""), "Folders below which a user's chroot may be, separated by colons.";
     verbose_proctitle: Bool = "no", built(""), "Show user and address in the process list.";
     version_ignore: Bool = "no", accepted("a running instance is one build"), "Run with plugins of another version.";

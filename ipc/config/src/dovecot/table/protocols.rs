@@ -5,17 +5,17 @@ use super::settings;
 settings! {
     /// Settings of the mail access protocols.
     pub(super) static ROWS;
-    imap_capability: List = "", built(""), "Capabilities to announce instead of, or with +, besides the built ones.";
-    imap_client_workarounds: List = "", built(""), "Tolerance for broken IMAP clients: delay-newmail, tb-extra-mailbox-sep, tb-lsub-flags.";
-    imap_fetch_failure: Enum("disconnect-immediately", "disconnect-after", "no-after") = "disconnect-immediately", built(""), "What to do when a mail cannot be read.";
-    imap_hibernate_timeout: Time = "0", accepted("every quiet session is parked"), "When an idle session moves to the hibernation process.";
-    imap_id_log: List = "", built(""), "Fields of a client's ID to log.";
+    imap_capability: List = "", built("imap::settings::tests::announced_capabilities"), "Capabilities to announce instead of, or with +, besides the built ones.";
+    imap_client_workarounds: List = "", later, "Tolerance for broken IMAP clients: delay-newmail, tb-extra-mailbox-sep, tb-lsub-flags.";
+    imap_fetch_failure: Enum("disconnect-immediately", "disconnect-after", "no-after") = "disconnect-immediately", later, "What to do when a mail cannot be read.";
+    imap_hibernate_timeout: Time = "0", built("imap::settings::tests::when_quiet_sessions_are_parked"), "When a quiet session is parked; 0 is after two seconds.";
+    imap_id_log: List = "", later, "Fields of a client's ID to log.";
     imap_id_retain: Bool = "no", later, "Keep the client's ID for the proxied backend.";
-    imap_id_send: List = "name *", built(""), "Fields to answer to ID; * is our own value.";
-    imap_idle_notify_interval: Time = "2 mins", built(""), "How often IDLE sends a sign of life.";
-    imap_literal_minus: Bool = "no", built(""), "Announce LITERAL- instead of LITERAL+.";
-    imap_logout_format: Str = "in=%i out=%o deleted=%{deleted} expunged=%{expunged} trashed=%{trashed} hdr_count=%{fetch_hdr_count} hdr_bytes=%{fetch_hdr_bytes} body_count=%{fetch_body_count} body_bytes=%{fetch_body_bytes}", built(""), "Statistics logged when a session ends.";
-    imap_max_line_length: Size = "64 k", built(""), "Longest command line.";
+    imap_id_send: List = "name *", built("imap::settings::tests::fields_of_id"), "Fields to answer to ID; * is our own value.";
+    imap_idle_notify_interval: Time = "2 mins", built("imap::settings::tests::reminders_of_idling_clients"), "How often IDLE sends a sign of life.";
+    imap_literal_minus: Bool = "no", later, "Announce LITERAL- instead of LITERAL+.";
+    imap_logout_format: Str = "in=%i out=%o deleted=%{deleted} expunged=%{expunged} trashed=%{trashed} hdr_count=%{fetch_hdr_count} hdr_bytes=%{fetch_hdr_bytes} body_count=%{fetch_body_count} body_bytes=%{fetch_body_bytes}", built("imap::logout::tests::the_default_and_others"), "Statistics logged when a session ends.";
+    imap_max_line_length: Size = "64 k", built("imap::settings::tests::the_longest_command"), "Longest command line.";
     imap_metadata: Bool = "no", later, "Announce METADATA.";
     imap_urlauth_host: Str = "", later, "Host in URLAUTH addresses.";
     imap_urlauth_logout_format: Str = "in=%i out=%o", later, "Statistics logged when a URLAUTH session ends.";

@@ -53,6 +53,8 @@ pub struct Settings {
     /// `imap_capability`: what is announced after login. Empty for all that is built; `+NAME …` adds names to it, anything
     /// else stands in its place.
     pub announced: String,
+    /// `imap_max_line_length`: bytes of one command.
+    pub max_command: usize,
 }
 
 impl Settings {
@@ -75,6 +77,7 @@ impl Default for Settings {
             utc_offset: 0,
             id: vec![("name".to_owned(), "Dovecot".to_owned())],
             announced: String::new(),
+            max_command: limits::COMMAND,
         }
     }
 }
@@ -149,9 +152,9 @@ impl<M: Mailboxes> Session<M> {
 
     fn empty(settings: Settings, mailboxes: M, now: Now) -> Session<M> {
         Session {
+            framer: Framer::new(settings.max_command),
             settings,
             mailboxes,
-            framer: Framer::new(limits::COMMAND),
             out: Vec::new(),
             running: Running::Nothing,
             started_ms: now.monotonic_ms,
