@@ -205,8 +205,9 @@ impl Policy {
             let Some(service) = self.services.get_mut(&id) else { continue };
             if service.paused_until.is_some_and(|until| until <= now) {
                 service.paused_until = None;
-                actions.push(Action::Resumed(id));
+                // What is kept ready is started first: who then looks for a process finds that one and starts no second.
                 actions.extend(self.balance(id));
+                actions.push(Action::Resumed(id));
             }
             let Some(service) = self.services.get_mut(&id).filter(|service| !service.stopped) else { continue };
             let Some((period, only_used)) = service.rules.wakeup else { continue };
@@ -403,7 +404,7 @@ mod tests {
         }
         assert!(policy.throttled(S) && policy.readable(S).is_empty());
         assert_eq!(policy.next_tick(), Some(now + FIRST_PAUSE));
-        assert_eq!(policy.tick(now + FIRST_PAUSE), [Action::Resumed(S), Action::Poll(S)]);
+        assert_eq!(policy.tick(now + FIRST_PAUSE), [Action::Poll(S), Action::Resumed(S)]);
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn spec(program: &'static str) -> Spec {
         name: "600".into(),
         identity: Identity { half: LogHalf::Transport, tag: program.into() },
         listeners: Vec::new(),
-        rules: Rules { limit: 1, prefork: u32::from(program == "smtpd"), wakeup: None, sheds: false },
+        rules: Rules { limit: 1, prefork: u32::from(program != "anvil"), wakeup: None, sheds: false },
         client_limit: 1,
         messages: 0,
         passed_on: 0,
@@ -123,6 +123,18 @@ fn a_channel_that_one_side_gives_up_is_made_anew_after_a_pause() {
         assert_eq!(leads(&world), Some(hub), "channel {link} is replaced");
     }
     assert_eq!(world.pid("anvil"), hub, "no process was ended for it");
+}
+
+#[test]
+fn a_hub_that_is_kept_ready_is_started_once_after_a_throttle() {
+    let mut world = World::new(&["cleanup", "smtpd"]);
+    for _ in 0..2 {
+        let pid = world.pid("cleanup");
+        world.kill(pid);
+    }
+    world.supervisor.tick(Instant::now() + policy::FIRST_PAUSE + Duration::from_millis(1));
+    let (hub, asker) = (world.pid("cleanup"), world.pid("smtpd"));
+    assert_eq!(world.supervisor.links.leads_to(asker, Hub::Cleanup), Some(hub));
 }
 
 #[test]

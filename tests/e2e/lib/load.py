@@ -66,6 +66,8 @@ class Load:
                 self.trouble["%s: %.100s" % (type(problem).__name__, problem)] += 1
                 if not self.patient:
                     raise
+                if isinstance(problem, ConnectionRefusedError):
+                    time.sleep(0.05)        # nobody listens yet: asking faster would only count that
 
     def arrived(self):
         """mark -> how many copies are in its recipients' Maildirs."""
