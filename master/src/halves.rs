@@ -76,6 +76,8 @@ fn stand_in(half: HalfName, to: &UnixStream) -> ! {
     // It must not outlive the master, whose end of the socket it would not notice while it waits.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     let _ = set.thread_block();
+    // It holds nothing that it could use them for; that it fails changes nothing.
+    let _ = crate::privileges::keep_none();
     while let Ok(signal) = set.wait() {
         let mut to = to;
         if to.write_all(&[encode(half, signal)]).is_err() {

@@ -6,6 +6,7 @@ mod halves;
 pub mod links;
 mod listen;
 pub mod policy;
+mod privileges;
 mod process;
 pub mod program;
 pub mod run;

@@ -21,6 +21,7 @@ use slog::Logger;
 use crate::admin::{Admin, Asked};
 use crate::compile::{Configuration, Files};
 use crate::halves::{self, Standin};
+use crate::privileges;
 use crate::process::Base;
 use crate::supervisor::Supervisor;
 use crate::table::{Half, Table};
@@ -206,6 +207,8 @@ impl Master {
         };
         let registry = poll.registry().try_clone().map_err(fail(EX_OSERR, "event loop"))?;
         let mut supervisor = Supervisor::new(registry, logger.clone(), base, log_inbox, binaries());
+        // Before the first process is started.
+        privileges::keep_needed().map_err(fail(EX_OSERR, "capabilities"))?;
         check_free(&table)?;
         make_queue(&spool, &table).map_err(fail(EX_CANTCREAT, "queue folder"))?;
         supervisor
