@@ -1,9 +1,9 @@
 //! The smallest worker that does something: clients get their bytes back, peers their text, but for the text `nonsense`, which
-//! breaks the channel. A client that connects is also an occasion to tell the qmgr.
+//! breaks the channel.
 
 use std::process::ExitCode;
 
-use worker::{Calls, ConnId, Cx, Frame, Hub, Peer, PeerId, Remote, Service, Setup, StartError};
+use worker::{Calls, ConnId, Cx, Frame, Hub, Peer, PeerId, Service, Setup, StartError};
 
 fn main() -> ExitCode {
     worker::run::<Echo>()
@@ -35,20 +35,17 @@ impl Service for Echo {
         Ok(Echo)
     }
 
-    fn accepted(&mut self, cx: &mut Cx<()>, _: ConnId, _: usize, _: Remote) {
-        if let Some(qmgr) = cx.hub(Hub::Qmgr)
-            && cx.send(qmgr, &"a client", Vec::new()).is_err()
-        {
-            cx.drop_peer(qmgr);
-        }
-    }
-
     fn input(&mut self, cx: &mut Cx<()>, conn: ConnId) {
         let bytes = cx.take_input(conn);
         cx.write(conn, &bytes);
     }
 
+    fn peer_down(&mut self, cx: &mut Cx<()>, _: PeerId, peer: &Peer) {
+        slog::info!(cx.log(), "{peer} is gone");
+    }
+
     fn peer_up(&mut self, cx: &mut Cx<()>, id: PeerId, peer: &Peer) {
+        slog::info!(cx.log(), "{peer} is there");
         if *peer == Peer::Hub(Hub::Qmgr) && cx.send(id, &"hello", Vec::new()).is_err() {
             cx.drop_peer(id);
         }

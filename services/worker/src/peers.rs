@@ -48,8 +48,12 @@ impl Peers {
     }
 
     pub(crate) fn hub(&self, hub: Hub) -> Option<PeerId> {
-        // The newest: an older one may be about to be reported as gone.
-        self.links.iter().rev().find(|link| link.peer == Peer::Hub(hub) && !link.lost).map(|link| link.id)
+        self.links.iter().find(|link| link.peer == Peer::Hub(hub) && !link.lost).map(|link| link.id)
+    }
+
+    /// A channel to the hub, lost or not.
+    pub(crate) fn any(&self, hub: Hub) -> Option<PeerId> {
+        self.links.iter().find(|link| link.peer == Peer::Hub(hub)).map(|link| link.id)
     }
 
     pub(crate) fn remove(&mut self, id: PeerId) -> Option<Link> {

@@ -294,15 +294,7 @@ impl<S: Service> Worker<S> {
         match pending {
             Pending::Over(id, why) => self.over(id, why),
             Pending::Input(id) => self.read(id),
-            Pending::PeerLost(id) => {
-                if let Some(link) = self.cx.peers.remove(id) {
-                    let _ = self.cx.registry.deregister(&mut SourceFd(&link.channel.as_raw_fd()));
-                    self.service.peer_down(&mut self.cx, id, &link.peer);
-                    if let (Peer::Hub(hub), Some(link)) = (link.peer, link.number) {
-                        self.cx.control.push_back(FromWorker::Lost { hub, link });
-                    }
-                }
-            }
+            Pending::PeerLost(id) => self.remove_peer(id),
         }
     }
 
@@ -475,9 +467,35 @@ impl<S: Service> Worker<S> {
             // Signatures are asked for in the middle of a handshake, not by the loop.
             return self.cx.keys_are_there(fd, link);
         }
+        while let Peer::Hub(hub) = peer
+            && let Some(old) = self.cx.peers.any(hub)
+        {
+            self.retire(old);
+        }
         match self.cx.add_channel(fd, peer.clone(), Some(link)) {
             Ok(id) => self.service.peer_up(&mut self.cx, id, &peer),
             Err(error) => slog::error!(self.cx.logger, "channel: {error}"),
+        }
+    }
+
+    /// A successor is there: what the old channel has brought is taken, and it ends.
+    fn retire(&mut self, id: PeerId) {
+        if let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) {
+            link.explained = true;
+            // What cannot be read is lost with the channel.
+            let _ = link.channel.fill();
+            self.take_frames(id);
+        }
+        self.remove_peer(id);
+    }
+
+    fn remove_peer(&mut self, id: PeerId) {
+        let Some(link) = self.cx.peers.remove(id) else { return };
+        // It closes now and leaves the set by itself.
+        let _ = self.cx.registry.deregister(&mut SourceFd(&link.channel.as_raw_fd()));
+        self.service.peer_down(&mut self.cx, id, &link.peer);
+        if let (Peer::Hub(hub), Some(link)) = (link.peer, link.number) {
+            self.cx.control.push_back(FromWorker::Lost { hub, link });
         }
     }
 
