@@ -137,7 +137,8 @@ fn boot(spec: &Spec, root: PathBuf, folders: Vec<Folder>, inbox: bool, base: &Ba
             uid: spec.account.uid,
             gid: spec.account.gid,
             groups: spec.account.groups.clone(),
-            max_files: u64::from(spec.client_limit) + spec.program.files,
+            // Two for a client: its socket, and the other end to which its bytes go, or the state of its parked session.
+            max_files: 2 * u64::from(spec.client_limit) + u64::from(spec.messages) + spec.program.files,
             max_memory: spec.max_memory,
             without_landlock: base.without_landlock,
             local_sockets: spec.program.system,

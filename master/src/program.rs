@@ -17,16 +17,13 @@ pub struct Program {
     pub queue: bool,
     /// Whether it stays in the system's own root and may connect to unix sockets: the modules of the name service need it.
     pub system: bool,
-    /// Descriptors that it needs beside one for each client. What does not fit is lost with the channel it came by.
+    /// Descriptors that it needs beside those for its clients and for the messages of the queue. What does not fit is lost with the channel it came by.
     pub files: u64,
 }
 
 /// Descriptors of a program that is handed none by its peers, but channels and connections.
 const FEW: u64 = 512;
-/// Of one that holds the messages which are under way: `cleanup` keeps at most 4096 of them, `qmgr` has 4000 active, as many
-/// that it hears of anew after a restart, and 1000 copies on their way to each agent.
-const MESSAGES: u64 = 16 * 1024;
-/// Of one that is handed a message with each piece of work, some 1000 at once.
+/// Of one that is handed a message with each piece of work, some 1000 at once on each channel.
 const WORK: u64 = 4096;
 
 const fn hub(name: &'static str, hub: Hub, talks: &'static [Hub]) -> Program {
@@ -46,15 +43,15 @@ pub const PROGRAMS: &[Program] = &[
     hub("anvil", Hub::Anvil, &[]),
     hub("trivial-rewrite", Hub::Lookup, &[Hub::NameService]),
     leaf("smtpd", &[Hub::Cleanup, Hub::Lookup, Hub::Tlsmgr, Hub::Resolver, Hub::Anvil]),
-    Program { queue: true, files: MESSAGES, ..hub("cleanup", Hub::Cleanup, &[Hub::Lookup, Hub::Qmgr]) },
-    Program { queue: true, files: MESSAGES, ..hub("qmgr", Hub::Qmgr, &[Hub::Lookup, Hub::Bounce]) },
+    Program { queue: true, files: WORK, ..hub("cleanup", Hub::Cleanup, &[Hub::Lookup, Hub::Qmgr]) },
+    Program { queue: true, files: WORK, ..hub("qmgr", Hub::Qmgr, &[Hub::Lookup, Hub::Bounce]) },
     hub("bounce", Hub::Bounce, &[Hub::Cleanup]),
-    Program { files: WORK, ..leaf("smtp", &[Hub::Qmgr]) },
+    Program { files: WORK, ..leaf("smtp", &[Hub::Qmgr, Hub::Resolver]) },
     hub("auth", Hub::Auth, &[Hub::NameService]),
     leaf("lmtp", &[Hub::Auth, Hub::Tlsmgr]),
     Program { acting: Some(Acting::Deliver), files: WORK, ..leaf("deliver", &[Hub::Auth]) },
     leaf("imap-login", &[Hub::Auth, Hub::Tlsmgr, Hub::Anvil]),
-    Program { acting: Some(Acting::Imap), ..leaf("imap", &[Hub::Auth, Hub::Idle]) },
+    Program { acting: Some(Acting::Imap), ..leaf("imap", &[Hub::Auth, Hub::Anvil]) },
 ];
 
 /// The program of this name.

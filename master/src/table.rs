@@ -107,6 +107,8 @@ pub struct Spec {
     pub rules: Rules,
     /// Connections of one process.
     pub client_limit: u32,
+    /// Messages that one process may hold, each by a descriptor.
+    pub messages: u32,
     /// Connections after which a process ends; 0 for never.
     pub max_use: u32,
     /// Idle seconds after which a process ends; 0 for never.

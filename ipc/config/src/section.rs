@@ -11,7 +11,9 @@ use crate::diagnostic::Diagnostics;
 use crate::dovecot::sections::{Database, Namespace, Passdb};
 use crate::postfix::main_cf::MainCf;
 use crate::postfix::match_list::{MatchList, NetworkList};
-use crate::postfix::restrictions::{self, Restriction};
+use crate::postfix::restrictions::{self, Rule};
+use crate::postfix::smtpd;
+use crate::postfix::table::transport::Owner;
 use crate::postfix::table::{self, Kind};
 use crate::uses;
 use ipc_messages::tls::Offer;
@@ -83,8 +85,12 @@ pub struct Section {
     pub networks: BTreeMap<String, NetworkList>,
     /// The parameters of `transport` that are lists of names.
     pub domains: BTreeMap<String, MatchList>,
+    /// The parameters of `transport` that are lists of words to be matched.
+    pub strings: BTreeMap<String, MatchList>,
     /// The parameters of `transport` that are restriction lists; for `smtpd` alone.
-    pub restrictions: BTreeMap<String, Vec<Restriction>>,
+    pub restrictions: BTreeMap<String, Vec<Rule>>,
+    /// The restriction lists that the administrator has named, for access tables that refer to them; for `smtpd` alone.
+    pub classes: BTreeMap<String, Vec<Rule>>,
     /// Values of `plugin { }`.
     pub plugin: Values,
     /// Password databases, in the order in which they are asked; for `auth` alone.
@@ -122,6 +128,10 @@ impl Section {
                     section.domains.insert(name.into(), MatchList::domains(&mut settings, name));
                     settings.text(name)
                 }
+                Kind::Strings => {
+                    section.strings.insert(name.into(), MatchList::inline_strings(&mut settings, name));
+                    settings.text(name)
+                }
                 Kind::Restrictions => {
                     section.restrictions.insert(name.into(), restrictions::parse(&mut settings, name));
                     settings.text(name)
@@ -130,7 +140,33 @@ impl Section {
             };
             section.transport.insert(name, value);
         }
+        if program == "smtpd" {
+            smtpd::check(&mut main.settings(found));
+            section.classes = restrictions::classes(&mut main.settings(found));
+        }
         section
+    }
+
+    /// Adds delivery agents (their names in `master.cf`, and their programs), with what `main` sets for each of them alone
+    /// (`lmtp_destination_concurrency_limit`). What is wrong with it is added to `found`.
+    pub fn add_transports(&mut self, transports: Vec<(String, String)>, main: &MainCf, found: &mut Diagnostics) {
+        let agents = || table::transport::PARAMETERS.iter().filter(|parameter| parameter.owner == Owner::Agents);
+        for (transport, _) in &transports {
+            for parameter in agents() {
+                let name = format!("{transport}{}", parameter.suffix);
+                if !main.is_set(&name) {
+                    continue;
+                }
+                let mut settings = main.settings(found);
+                let value = match parameter.kind {
+                    Kind::Integer { .. } => settings.integer(&name).to_string(),
+                    Kind::Time { .. } => settings.time(&name).as_secs().to_string(),
+                    _ => settings.text(&name),
+                };
+                self.transport.insert(name, value);
+            }
+        }
+        self.transports = transports;
     }
 
     /// The connector's index of a name.

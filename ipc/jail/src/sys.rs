@@ -248,6 +248,12 @@ impl LocalTime {
         format!("{} {:2} {:02}:{:02}:{:02}", MONTHS[self.month], self.day, self.hour, self.minute, self.second)
     }
 
+    /// `2026-03-29 13:52:39`.
+    pub fn iso_stamp(&self) -> String {
+        let (month, day) = (self.month + 1, self.day);
+        format!("{}-{month:02}-{day:02} {:02}:{:02}:{:02}", self.year, self.hour, self.minute, self.second)
+    }
+
     /// `Sun, 29 Mar 2026 13:52:39 +0200`, as headers have it (RFC 5322, section 3.3).
     pub fn header_date(&self) -> String {
         let (sign, offset) = if self.offset < 0 { ('-', -self.offset) } else { ('+', self.offset) };

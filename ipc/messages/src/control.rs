@@ -46,8 +46,6 @@ pub enum Hub {
     Bounce,
     /// passdb and userdb.
     Auth,
-    /// Parked sessions.
-    Idle,
 }
 
 impl fmt::Display for Hub {
@@ -63,7 +61,6 @@ impl fmt::Display for Hub {
             Hub::Tlsmgr => "tlsmgr",
             Hub::Bounce => "bounce",
             Hub::Auth => "auth",
-            Hub::Idle => "idle",
         })
     }
 }

@@ -92,11 +92,11 @@ pub struct Outcome {
 /// From an agent to `qmgr`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromAgent {
-    /// First: which transport this agent serves, and how many jobs it takes at once.
+    /// First, and when it changes: which transport this agent serves, and how many jobs it takes at once.
     Ready {
         /// The service in master.cf.
         transport: String,
-        /// Jobs in flight.
+        /// Jobs in flight; 0 from an agent that drains: it finishes what it has.
         window: u32,
     },
     /// Outcomes of some recipients of a job.
@@ -123,15 +123,16 @@ pub enum ToDeliver {
     File {
         /// Names the request.
         corr: u32,
-        /// `MAIL FROM`, for `Return-Path`.
+        /// `MAIL FROM`, for the log.
         sender: String,
         /// Users and the recipient addresses they were named by.
         recipients: Vec<Filing>,
         /// Bytes of the content.
         size: u64,
-        /// `Received:` and what else stands before the content, with LF line ends; `Return-Path` and `Delivered-To` are
-        /// added for each recipient.
+        /// `Return-Path:` and what else stands before the content, with LF line ends.
         prefix: Vec<u8>,
+        /// Milliseconds from the MAIL command to the end of the message, for the log.
+        session_millis: u32,
         /// Whether the sender's own queue holds the mail until it is answered, so that one sync may serve a whole batch.
         queued: bool,
     },
@@ -151,11 +152,11 @@ pub struct Introduction {
 pub struct Filing {
     /// The name to look up at `auth`.
     pub user: String,
-    /// The recipient address as given, for `Delivered-To`.
+    /// The recipient address as given, for the log.
     pub address: String,
-    /// The part of the address after the recipient delimiter.
-    pub detail: Option<String>,
-    /// The session name of this recipient in the log, e.g. `x1Y/AAAB:2`.
+    /// The mailbox to file into, if it is not INBOX.
+    pub mailbox: Option<String>,
+    /// The session name of this recipient in the log, e.g. `x1Y/AAAB:R2`.
     pub session: String,
 }
 

@@ -30,6 +30,15 @@ impl Family {
     }
 }
 
+/// Where the addresses of a host are looked for (`smtp_host_lookup`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// In DNS alone.
+    Dns,
+    /// In `/etc/hosts`, then in DNS, as the system itself does.
+    Native,
+}
+
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToResolver {
@@ -41,7 +50,7 @@ pub enum ToResolver {
         /// The client.
         address: IpAddr,
     },
-    /// Addresses of a host, from `/etc/hosts` or DNS. Answered by [`FromResolver::Host`].
+    /// Addresses of a host. Answered by [`FromResolver::Host`].
     Host {
         /// Pairs the answer.
         corr: u32,
@@ -49,6 +58,8 @@ pub enum ToResolver {
         name: String,
         /// Which addresses.
         family: Family,
+        /// Where they are looked for.
+        source: Source,
     },
     /// Mail exchangers of a domain. Answered by [`FromResolver::Mx`].
     Mx {

@@ -11,6 +11,8 @@ use crate::queue_id::QueueId;
 
 /// The most bytes of an encoded envelope in one frame.
 pub const MAX_PIECE: usize = 60 * 1024;
+/// Messages in the journal above which no more are committed: each may be a memory file of `qmgr`.
+pub const MAX_LIVE: usize = 4096;
 
 /// Queue folders: where a queue file lies says what is to become of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

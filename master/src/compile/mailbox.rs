@@ -130,6 +130,7 @@ impl Builder<'_> {
             listeners: self.listeners(service, name),
             rules: Rules { limit: 1, prefork: service.process_min_avail.min(processes()), wakeup: None },
             client_limit: 1,
+            messages: 0,
             max_use: 0,
             max_idle: service.idle_kill,
             section: encode(&section),

@@ -295,6 +295,7 @@ fn common(name: &'static str, account: Account) -> Spec {
         listeners: Vec::new(),
         rules: Rules { limit: 1, prefork: 0, wakeup: None },
         client_limit: 1,
+        messages: 0,
         max_use: 0,
         max_idle: 0,
         section: encode(&Section::default()),

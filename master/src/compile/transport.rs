@@ -9,11 +9,11 @@ use ipc_config::diagnostic::Diagnostics;
 use ipc_config::postfix::main_cf::MainCf;
 use ipc_config::postfix::master_cf::{Endpoint, Host, MasterCf, Row};
 use ipc_config::postfix::restrictions;
-use ipc_config::postfix::table::transport::Owner;
 use ipc_config::postfix::table::{self, Kind};
 use ipc_config::section::Section;
 use ipc_messages::control::{Folder, FolderAccess};
 use ipc_messages::log::{Half as LogHalf, Identity};
+use ipc_messages::queue::MAX_LIVE;
 use ipc_messages::tls::Offer;
 
 use super::accounts::Accounts;
@@ -94,30 +94,8 @@ pub(super) fn services(
     for spec in &mut table.services {
         if spec.program.name == "qmgr" {
             let mut section: Section = postcard::from_bytes(&spec.section).expect("our own section");
-            section.transports = transports.clone();
-            agent_parameters(main, &mut section, found);
+            section.add_transports(transports.clone(), main, found);
             spec.section = encode(&section);
-        }
-    }
-}
-
-/// The parameters that the administrator has set for one delivery agent (`lmtp_destination_concurrency_limit`), in canonical
-/// form.
-fn agent_parameters(main: &MainCf, section: &mut Section, found: &mut Diagnostics) {
-    let agents = table::transport::PARAMETERS.iter().filter(|parameter| parameter.owner == Owner::Agents);
-    for parameter in agents {
-        for (transport, _) in &section.transports {
-            let name = format!("{transport}{}", parameter.suffix);
-            if !main.is_set(&name) {
-                continue;
-            }
-            let mut settings = main.settings(found);
-            let value = match parameter.kind {
-                Kind::Integer { .. } => settings.integer(&name).to_string(),
-                Kind::Time { .. } => settings.time(&name).as_secs().to_string(),
-                _ => settings.text(&name),
-            };
-            section.transport.insert(name, value);
         }
     }
 }
@@ -152,6 +130,7 @@ impl Builder<'_> {
             "smtp" => {
                 section.transport.insert("service_name", self.row.name.clone());
                 section.transport.insert("agent", agent.unwrap_or("smtp"));
+                section.transport.insert("own_addresses", self.own_addresses());
                 self.destinations(&mut section, &mut foreign);
             }
             "cleanup" | "qmgr" => folders.push(Folder { path: self.queue.into(), access: FolderAccess::Write }),
@@ -176,6 +155,13 @@ impl Builder<'_> {
             prefork: u32::from(always),
             wakeup: wakeup.map(|wakeup| (Duration::from_secs(wakeup.seconds.into()), wakeup.if_used)),
         };
+        // Each message in the journal is a memory file on its way to qmgr, each active one is open there.
+        let messages = match self.program.queue {
+            true => {
+                MAX_LIVE as u32 + self.main.settings(self.found).integer("qmgr_message_active_limit").unsigned_abs()
+            }
+            false => 0,
+        };
         let syslog_name = self.text("syslog_name");
         let tag = format!("{syslog_name}/{}", agent.unwrap_or(self.program.name));
         let account = match self.program.name {
@@ -192,6 +178,7 @@ impl Builder<'_> {
             listeners: self.listeners(&section),
             rules,
             client_limit,
+            messages,
             max_use: 0,
             max_idle: if always { 0 } else { self.seconds("max_idle") },
             section: {
@@ -322,6 +309,20 @@ impl Builder<'_> {
         addresses
     }
 
+    /// Where mail comes to this system: the addresses that it listens on, those of the machine where that is all of them, and
+    /// those of proxies in front of it.
+    fn own_addresses(&mut self) -> String {
+        let mut addresses = self.interfaces();
+        if addresses.iter().any(IpAddr::is_unspecified) {
+            addresses.extend(machine_addresses());
+        }
+        for proxy in self.main.settings(self.found).list("proxy_interfaces") {
+            addresses.extend(self.resolve(&proxy));
+        }
+        addresses.retain(|address| !address.is_unspecified());
+        addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ")
+    }
+
     fn resolve(&mut self, name: &str) -> Vec<IpAddr> {
         let bare = name.trim_start_matches('[').trim_end_matches(']');
         let found: Vec<IpAddr> = match bare.parse() {
@@ -403,6 +404,18 @@ fn protocols(text: &str) -> (bool, bool) {
 
 pub(super) fn has_ipv6() -> bool {
     std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
+}
+
+/// The addresses of this machine's interfaces.
+fn machine_addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let addresses = interfaces.filter_map(|interface| interface.address);
+    addresses
+        .filter_map(|address| {
+            let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
+        })
+        .collect()
 }
 
 #[cfg(test)]

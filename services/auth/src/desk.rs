@@ -230,7 +230,7 @@ impl<C: Copy + Eq + Hash> Desk<C> {
     /// Takes a new configuration over, for requests that begin from now on.
     pub fn configure(&mut self, configuration: Configuration) {
         let names = configuration.names();
-        let Configuration { databases, mechanisms, failure_delay, cache, mail } = configuration;
+        let Configuration { databases, mechanisms, failure_delay, cache, threads: _, mail } = configuration;
         let engine = databases.and_then(|settings| Engine::new(settings, &mechanisms));
         self.databases = engine.map(|engine| Rc::new(RefCell::new(engine)));
         self.mechanisms = mechanisms;

@@ -7,7 +7,7 @@ use proto_sasl::dovecot::server::{FailCode, Reply};
 use proto_sasl::mechanism::{Exchange, Malformed, Step as Asked};
 use store_passwords::engine::{Decision, Outcome, Step, Verdict};
 use store_passwords::log::{self, Level, Subject};
-use store_passwords::policy::{Attempt as Tried, Cached, TICK};
+use store_passwords::policy::{Attempt as Tried, Cache, TICK};
 use zeroize::Zeroizing;
 
 use crate::desk::{Alarm, Answer, Asker, Desk, Effect, LoginTask, Opening, State, Work};
@@ -92,9 +92,8 @@ impl<C: Copy + Eq + Hash> Desk<C> {
     pub(crate) fn done(&mut self, number: u64, done: Done) {
         match done {
             Done::Step(Step::Verify(attempt, job)) => {
-                let cached =
-                    self.cache.as_ref().and_then(|cache| cache.lookup(&attempt.cache_key(), job.password(), self.now));
-                if let Some(Cached::Right(_)) = cached {
+                let known = |cache: &Cache| cache.is_right(&attempt.cache_key(), job.password(), self.now);
+                if self.cache.as_ref().is_some_and(known) {
                     return self.work(number, Work::Resume(attempt, Verdict::cached()));
                 }
                 let password = Zeroizing::new(job.password().to_vec());
@@ -114,7 +113,7 @@ impl<C: Copy + Eq + Hash> Desk<C> {
         if let Some(cache) = &mut self.cache {
             let key = attempt.cache_key();
             match verdict.is_right() {
-                true => cache.insert_right(key, &password, proto_sasl::dovecot::Fields::default(), self.now),
+                true => cache.insert(key, &password, self.now),
                 false => cache.remove(&key),
             }
         }

@@ -58,6 +58,7 @@ type Hashed = (u64, Verdict);
 
 struct Auth {
     desk: Desk<Channel>,
+    processors: usize,
     /// What each listener speaks; `None` is the protocol of authentication.
     speaks: Vec<Option<Socket>>,
     connections: HashMap<ConnId, Connection>,
@@ -81,18 +82,22 @@ impl Service for Auth {
         narrow: false,
     };
     type Section = Section;
-    type Opened = ();
+    /// The number of processors.
+    type Opened = usize;
     type Done = Hashed;
 
-    fn pre_jail(_: &Section, _: &mut Setup) -> Result<(), StartError> {
-        Ok(())
+    fn pre_jail(_: &Section, _: &mut Setup) -> Result<usize, StartError> {
+        Ok(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    fn start(section: Section, (): (), setup: Setup, cx: &mut Cx<Hashed>) -> Result<Auth, StartError> {
+    fn start(section: Section, processors: usize, setup: Setup, cx: &mut Cx<Hashed>) -> Result<Auth, StartError> {
+        let configuration = Configuration::read(&section);
+        cx.set_threads(threads(&configuration, processors));
         let speaks = setup.boot.listeners.iter().map(|listener| speaks(&listener.name)).collect();
-        let desk = Desk::new(Configuration::read(&section), Box::new(Folders(setup.folders)));
+        let desk = Desk::new(configuration, Box::new(Folders(setup.folders)));
         let auth = Auth {
             desk,
+            processors,
             speaks,
             connections: HashMap::new(),
             clients: HashMap::new(),
@@ -171,7 +176,9 @@ impl Service for Auth {
     }
 
     fn reload(&mut self, cx: &mut Cx<Hashed>, section: Section) {
-        self.desk.configure(Configuration::read(&section));
+        let configuration = Configuration::read(&section);
+        cx.set_threads(threads(&configuration, self.processors));
+        self.desk.configure(configuration);
         self.tell_if_broken(cx);
         let ids: Vec<PeerId> = self.clients.keys().copied().collect();
         ids.into_iter().for_each(|id| self.tell_mechanisms(cx, id));
@@ -226,6 +233,11 @@ impl Auth {
     }
 }
 
+/// How many threads compare passwords: more than one for each processor would gain nothing.
+fn threads(configuration: &Configuration, processors: usize) -> usize {
+    configuration.threads.min(processors)
+}
+
 /// What a listener of this name speaks.
 fn speaks(name: &str) -> Option<Socket> {
     let base = Path::new(name).file_name().and_then(|base| base.to_str()).unwrap_or_default();
@@ -248,6 +260,15 @@ fn log(cx: &Cx<Hashed>, line: &Line) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_are_bounded_by_the_setting_and_the_processors() {
+        for (setting, processors, expected) in [("30", 4, 4), ("2", 4, 2), ("30", 64, 30)] {
+            let mut section = settings::tests::section();
+            section.mailbox.insert("auth_worker_max_count", setting);
+            assert_eq!(threads(&Configuration::read(&section), processors), expected);
+        }
+    }
 
     #[test]
     fn sockets_speak_by_their_names() {

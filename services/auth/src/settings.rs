@@ -21,8 +21,10 @@ pub struct Configuration {
     pub mechanisms: Vec<Mechanism>,
     /// `auth_failure_delay` in seconds.
     pub failure_delay: u64,
-    /// `auth_cache_size` and its times.
+    /// `auth_cache_size` and `auth_cache_ttl`.
     pub cache: Limits,
+    /// `auth_worker_max_count`: threads that compare passwords, at most.
+    pub threads: usize,
     /// Who acts for users, and where their mail lies.
     pub mail: Mail,
 }
@@ -57,8 +59,8 @@ impl Configuration {
             cache: Limits {
                 size: usize::try_from(number("auth_cache_size")).unwrap_or(usize::MAX),
                 ttl: number("auth_cache_ttl"),
-                negative_ttl: number("auth_cache_negative_ttl"),
             },
+            threads: usize::try_from(number("auth_worker_max_count")).unwrap_or(usize::MAX).max(1),
             mail: Mail {
                 uid: text("mail_uid"),
                 gid: text("mail_gid"),
@@ -196,7 +198,7 @@ pub mod tests {
             ("auth_failure_delay", "2"),
             ("auth_cache_size", "0"),
             ("auth_cache_ttl", "3600"),
-            ("auth_cache_negative_ttl", "3600"),
+            ("auth_worker_max_count", "30"),
             ("auth_default_realm", ""),
             ("auth_username_chars", "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@"),
             ("auth_username_translation", ""),

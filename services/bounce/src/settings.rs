@@ -71,3 +71,6 @@ impl Settings {
         format!("{}@{}", self.double_bounce, self.my_hostname)
     }
 }
+
+#[cfg(test)]
+mod tests;

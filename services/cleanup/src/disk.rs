@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipc_messages::envelope::QueueId;
@@ -22,7 +22,7 @@ use store_queue::body;
 use store_queue::fs::Fs;
 use store_queue::ids::IdAllocator;
 use store_queue::journal::{AppendError, Content, Damage, Entry, Geometry, Journal, Live, Sequence};
-use store_queue::queue_file::{Draft, publish, settle};
+use store_queue::queue_file::{Draft, discard, publish, settle};
 use store_queue::recover::sweep;
 use store_queue::{DiskError, Folder, prepare};
 
@@ -52,6 +52,8 @@ pub struct Commit {
     pub envelope: Vec<u8>,
     /// `None` for mail that has a queue file, which is sealed and settled.
     pub content: Option<Vec<u8>>,
+    /// Bytes above which there must be room on the disk.
+    pub reserve: u64,
 }
 
 /// A committed message of the journal.
@@ -69,9 +71,9 @@ pub enum Piece {
     /// Content to append. The first piece makes the file.
     Content(QueueId, Vec<u8>),
     /// The encoded envelope: the message is complete.
-    Seal(Vec<u8>),
-    /// It is not to be.
-    Discard,
+    Seal(QueueId, Vec<u8>),
+    /// It is not to be, complete or not.
+    Discard(QueueId),
 }
 
 /// What is to be done.
@@ -195,6 +197,10 @@ impl<F: Fs> Disk<F> {
         let mut journal = lock(&self.journal);
         release.iter().for_each(|sequence| journal.release(*sequence));
         let mut results = Vec::with_capacity(commit.len());
+        // Without an answer of the disk a write will tell.
+        let free = self.fs.free().unwrap_or(u64::MAX);
+        let (commit, late): (Vec<Commit>, Vec<Commit>) = commit.into_iter().partition(|commit| free > commit.reserve);
+        results.extend(late.into_iter().map(|commit| (commit.token, Err(too_little(free, commit.reserve)))));
         let mut waiting = commit.into_iter();
         while !waiting.as_slice().is_empty() {
             match journal.append(&waiting.as_slice().iter().map(entry).collect::<Vec<_>>()) {
@@ -251,7 +257,9 @@ impl<F: Fs> Disk<F> {
         let message = lock(&self.journal).read(sequence).map_err(|error| error.to_string())?;
         let mut draft = Draft::create(&self.fs, id).map_err(|error| error.to_string())?;
         let written = draft.push(message.content.as_deref().unwrap_or_default());
-        written.and_then(|()| draft.seal(&message.envelope)).map(drop).map_err(|error| error.to_string())
+        let sealed = written.and_then(|()| draft.seal(&message.envelope)).map(drop);
+        // What there is of it would take room away from others until the next attempt.
+        sealed.inspect_err(|_| drop(discard(&self.fs, id))).map_err(|error| error.to_string())
     }
 
     fn draft(&self, pieces: Vec<(Token, Piece)>) -> Done {
@@ -275,24 +283,19 @@ impl<F: Fs> Disk<F> {
 
     fn piece(&self, token: Token, piece: Piece) -> Result<Drafted, DiskError> {
         let taken = lock(&self.drafts).remove(&token);
-        match (piece, taken) {
+        let (id, result) = match (piece, taken) {
             (Piece::Content(id, bytes), taken) => {
-                let mut draft = taken.map_or_else(|| Draft::create(&self.fs, id), Ok)?;
-                match draft.push(&bytes) {
-                    Ok(()) => drop(lock(&self.drafts).insert(token, draft)),
-                    Err(error) => {
-                        // The disk may be full of it. If this fails as well, the next start removes the file.
-                        let _ = draft.discard(&self.fs);
-                        return Err(error);
-                    }
-                }
-                Ok(Drafted::Written)
+                let draft = taken.map_or_else(|| Draft::create(&self.fs, id), Ok);
+                let grown = draft.and_then(|mut draft| draft.push(&bytes).map(|()| draft));
+                (id, grown.map(|draft| drop(lock(&self.drafts).insert(token, draft))).map(|()| Drafted::Written))
             }
-            (Piece::Seal(envelope), Some(draft)) => draft.seal(&envelope).map(|_| Drafted::Sealed),
-            (Piece::Discard, Some(draft)) => draft.discard(&self.fs).map(|()| Drafted::Discarded),
+            (Piece::Seal(id, envelope), Some(draft)) => (id, draft.seal(&envelope).map(|_| Drafted::Sealed)),
+            (Piece::Discard(id), _) => (id, discard(&self.fs, id).map(|()| Drafted::Discarded)),
             // It has failed before, and that was told.
-            (_, None) => Ok(Drafted::Discarded),
-        }
+            (Piece::Seal(..), None) => return Ok(Drafted::Discarded),
+        };
+        // The disk may be full of it. If this fails as well, the next start removes the file.
+        result.inspect_err(|_| drop(discard(&self.fs, id)))
     }
 }
 
@@ -306,7 +309,7 @@ fn entry(commit: &Commit) -> Entry<'_> {
 fn seal(content: &[u8]) -> std::io::Result<OwnedFd> {
     let mut draft = body::Draft::new()?;
     draft.write_all(content)?;
-    draft.seal()?.as_fd().try_clone_to_owned()
+    draft.seal().map(OwnedFd::from)
 }
 
 fn folder(place: Place) -> Folder {
@@ -323,6 +326,10 @@ fn failure(error: &AppendError) -> Failure {
         AppendError::Full => Failure::Full(error.to_string()),
         AppendError::TooLarge { .. } => Failure::Other(error.to_string()),
     }
+}
+
+fn too_little(free: u64, reserve: u64) -> Failure {
+    Failure::Full(format!("not enough free space in mail queue: {free} bytes, and {reserve} are to stay free"))
 }
 
 fn disk_failure(error: &DiskError) -> Failure {

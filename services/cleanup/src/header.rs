@@ -8,24 +8,21 @@
 //! - fields of `message_drop_headers` are left out;
 //! - of a field longer than `header_size_limit` the excess is dropped;
 //! - missing `Message-Id`, `Date` and `From` are added at the end of the header, to mail of our own or with
-//!   `always_add_missing_headers`; with a prefix `Resent-` where the message is resent.
+//!   `always_add_missing_headers`; with a prefix `Resent-` where the message is resent. If nobody is named as a recipient,
+//!   `undisclosed_recipients_header` is added as well.
 //!
 //! Never more than one field is in memory. Nothing here panics, whatever the content.
 
-/// What the filter needs to know. The same for all messages but for the last four.
+use std::sync::Arc;
+
+use crate::settings::Settings;
+
+/// The values of fields that are added where they are missing.
 #[derive(Debug, Clone, Default)]
-pub struct Rules {
-    /// `message_drop_headers`, in lower case.
-    pub drop: Vec<String>,
-    /// `header_size_limit`.
-    pub size_limit: usize,
-    /// Whether missing fields are added.
-    pub add_missing: bool,
-    /// The value of an added `Message-Id`, with its angle brackets.
+pub struct Added {
+    /// `Message-Id`, with its angle brackets.
     pub message_id: String,
-    /// The value of an added `Date`.
     pub date: String,
-    /// The value of an added `From`.
     pub from: String,
 }
 
@@ -38,14 +35,21 @@ pub struct Found {
     pub resent_message_id: Option<String>,
     /// `Received` fields.
     pub hops: u64,
+    /// `Content-Transfer-Encoding` is `8bit`.
+    pub eight_bit: bool,
+    /// `undisclosed_recipients_header` was wanted, and is no header field.
+    pub bad_witness: Option<String>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Filter {
-    rules: Rules,
+    settings: Arc<Settings>,
+    /// `None` when nothing is to be added.
+    added: Option<Added>,
     found: Found,
-    seen: Vec<String>,
+    /// The fields of [`NOTED`] that were there.
+    seen: Vec<&'static str>,
     /// The field that is not known to be complete, without its last line end; empty when there is none.
     field: Vec<u8>,
     /// The line that is not complete.
@@ -54,9 +58,17 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// At the start of a message.
-    pub fn new(rules: Rules) -> Filter {
-        Filter { rules, found: Found::default(), seen: Vec::new(), field: Vec::new(), line: Vec::new(), in_body: false }
+    /// At the start of a message, to which missing fields are added if their values are given.
+    pub fn new(settings: Arc<Settings>, added: Option<Added>) -> Filter {
+        Filter {
+            settings,
+            added,
+            found: Found::default(),
+            seen: Vec::new(),
+            field: Vec::new(),
+            line: Vec::new(),
+            in_body: false,
+        }
     }
 
     /// Takes the next bytes of the content, and appends to `out` what is sure to become of them.
@@ -71,7 +83,7 @@ impl Filter {
             if whole {
                 let line = std::mem::take(&mut self.line);
                 self.take_line(&line, out);
-            } else if self.line.len() > self.rules.size_limit {
+            } else if self.line.len() > self.settings.header_size_limit {
                 self.take_overlong(out);
             }
         }
@@ -97,10 +109,10 @@ impl Filter {
         if continues {
             self.field.push(b'\n');
             self.field.extend(line);
-            self.field.truncate(self.rules.size_limit);
+            self.field.truncate(self.settings.header_size_limit);
         } else if field_name(line).is_some() {
             self.end_field(out);
-            self.field.extend(&line[..line.len().min(self.rules.size_limit)]);
+            self.field.extend(&line[..line.len().min(self.settings.header_size_limit)]);
         } else {
             self.end_header(out);
             out.push(b'\n');
@@ -115,7 +127,7 @@ impl Filter {
     fn take_overlong(&mut self, out: &mut Vec<u8>) {
         let continues = self.line.first().is_some_and(|first| matches!(first, b' ' | b'\t')) && !self.field.is_empty();
         if continues || field_name(&self.line).is_some() {
-            self.line.truncate(self.rules.size_limit);
+            self.line.truncate(self.settings.header_size_limit);
         } else {
             self.end_header(out);
             out.push(b'\n');
@@ -126,52 +138,78 @@ impl Filter {
     fn end_field(&mut self, out: &mut Vec<u8>) {
         let field = std::mem::take(&mut self.field);
         let Some(length) = field_name(&field) else { return };
-        let name = String::from_utf8_lossy(&field[..length]).to_ascii_lowercase();
-        if self.rules.drop.contains(&name) {
-            return;
-        }
+        let is = |name: &str| field[..length].eq_ignore_ascii_case(name.as_bytes());
         let colon = field.iter().position(|byte| *byte == b':').map_or(field.len(), |at| at + 1);
-        match name.as_str() {
-            "received" => self.found.hops += 1,
-            "message-id" => self.found.message_id = Some(unfold(&field[colon..])),
-            "resent-message-id" => self.found.resent_message_id = Some(unfold(&field[colon..])),
-            _ => {}
+        if is("Received") {
+            self.found.hops += 1;
+        } else if let Some(name) = NOTED.into_iter().find(|name| is(name)) {
+            match name {
+                "Message-Id" => self.found.message_id = Some(unfold(&field[colon..])),
+                "Resent-Message-Id" => self.found.resent_message_id = Some(unfold(&field[colon..])),
+                "Content-Transfer-Encoding" => {
+                    self.found.eight_bit = field[colon..].trim_ascii().eq_ignore_ascii_case(b"8bit");
+                }
+                _ => {}
+            }
+            if !self.seen.contains(&name) {
+                self.seen.push(name);
+            }
         }
-        let known = ["message-id", "date", "from"].contains(&name.as_str()) || name.starts_with("resent-");
-        if known && !self.seen.contains(&name) {
-            self.seen.push(name);
+        // What is left out counts as seen all the same, as in Postfix.
+        if !self.settings.message_drop_headers.iter().any(|name| is(name)) {
+            out.extend(field);
+            out.push(b'\n');
         }
-        out.extend(field);
-        out.push(b'\n');
     }
 
     fn end_header(&mut self, out: &mut Vec<u8>) {
         self.end_field(out);
         self.in_body = true;
-        if !self.rules.add_missing {
-            return;
-        }
-        let resent = self.seen.iter().any(|name| RESENT.contains(&name.as_str()));
-        let prefix = if resent { "Resent-" } else { "" };
-        let added = [("Message-Id", &self.rules.message_id), ("Date", &self.rules.date), ("From", &self.rules.from)];
-        for (name, value) in added {
-            let name = format!("{prefix}{name}");
-            if self.seen.iter().any(|seen| seen.eq_ignore_ascii_case(&name)) {
-                continue;
+        let Some(Added { message_id, date, from }) = self.added.take() else { return };
+        let resent = self.seen.iter().any(|name| name.starts_with("Resent-"));
+        let names =
+            if resent { ["Resent-Message-Id", "Resent-Date", "Resent-From"] } else { ["Message-Id", "Date", "From"] };
+        for (name, value) in names.into_iter().zip([&message_id, &date, &from]) {
+            if !self.seen.contains(&name) {
+                out.extend(format!("{name}: {value}\n").into_bytes());
             }
-            out.extend(format!("{name}: {value}\n").into_bytes());
-            match name.as_str() {
-                "Message-Id" => self.found.message_id = Some(value.clone()),
-                "Resent-Message-Id" => self.found.resent_message_id = Some(value.clone()),
-                _ => {}
+        }
+        match resent {
+            true => self.found.resent_message_id.get_or_insert(message_id),
+            false => self.found.message_id.get_or_insert(message_id),
+        };
+        let witness = &self.settings.undisclosed_recipients_header;
+        if !witness.is_empty() && !self.seen.iter().any(|name| RECIPIENTS.contains(name)) {
+            if field_name(witness.as_bytes()).is_some() {
+                out.extend(witness.as_bytes());
+                out.push(b'\n');
+            } else {
+                self.found.bad_witness = Some(witness.clone());
             }
         }
     }
 }
 
-/// Fields that make a message a resent one (RFC 5322, section 3.6.6).
-const RESENT: [&str; 7] =
-    ["resent-date", "resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc", "resent-message-id"];
+/// Fields of which it matters whether they are there. Any that begins with `Resent-` makes the message a resent one (RFC 5322,
+/// section 3.6.6).
+const NOTED: [&str; 13] = [
+    "Message-Id",
+    "Date",
+    "From",
+    "To",
+    "Cc",
+    "Content-Transfer-Encoding",
+    "Resent-Message-Id",
+    "Resent-Date",
+    "Resent-From",
+    "Resent-Sender",
+    "Resent-To",
+    "Resent-Cc",
+    "Resent-Bcc",
+];
+
+/// Those that show who gets the message.
+const RECIPIENTS: [&str; 4] = ["To", "Cc", "Resent-To", "Resent-Cc"];
 
 /// The length of the field name that the line starts with, if it is a field.
 ///
@@ -196,11 +234,12 @@ fn unfold(value: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn rules(add_missing: bool) -> Rules {
-        Rules {
-            drop: ["bcc", "content-length", "resent-bcc", "return-path"].map(String::from).to_vec(),
-            size_limit: 64,
-            add_missing,
+    fn settings() -> Settings {
+        Settings { header_size_limit: 64, ..Settings::default() }
+    }
+
+    fn added() -> Added {
+        Added {
             message_id: "<20261121000000.A@h>".into(),
             date: "Sat, 21 Nov 2026 00:00:00 +0000 (UTC)".into(),
             from: "a@b".into(),
@@ -208,7 +247,11 @@ mod tests {
     }
 
     fn run(content: &str, add_missing: bool, cut: usize) -> (String, Found) {
-        let mut filter = Filter::new(rules(add_missing));
+        run_with(settings(), content, add_missing, cut)
+    }
+
+    fn run_with(settings: Settings, content: &str, add_missing: bool, cut: usize) -> (String, Found) {
+        let mut filter = Filter::new(Arc::new(settings), add_missing.then(added));
         let mut out = Vec::new();
         let (first, second) = content.as_bytes().split_at(cut);
         filter.push(first, &mut out);
@@ -255,8 +298,34 @@ mod tests {
 
     #[test]
     fn what_is_noted() {
+        assert!(run("content-transfer-encoding:  8BIT \n\n", false, 0).1.eight_bit);
         let (_, found) = run("Received: a\nreceived: b\nMessage-ID:\n <x@y>\nFrom: z\n\nReceived: c\n", false, 9);
-        assert_eq!(found, Found { message_id: Some("<x@y>".into()), resent_message_id: None, hops: 2 });
+        assert_eq!(found, Found { message_id: Some("<x@y>".into()), hops: 2, ..Found::default() });
+    }
+
+    #[test]
+    fn hidden_recipients_are_spoken_of_if_that_is_wanted() {
+        let with = |text: &str, content: &str, ours| {
+            run_with(Settings { undisclosed_recipients_header: text.into(), ..settings() }, content, ours, 0)
+        };
+        let text = "To: undisclosed-recipients:;";
+        let table = [
+            ("", "", true, false),
+            (text, "", true, true),
+            (text, "", false, false),
+            (text, "Bcc: x\n", true, true),
+            (text, "cc: x\n", true, false),
+            (text, "Resent-To: x\n", true, false),
+        ];
+        for (text, content, ours, expected) in table {
+            assert_eq!(
+                with(text, content, ours).0.contains("\nTo: undisclosed"),
+                expected,
+                "{text:?} {content:?} {ours}"
+            );
+        }
+        let (content, found) = with("no field", "", true);
+        assert!(!content.contains("no field") && found.bad_witness.as_deref() == Some("no field"));
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Service for Cleanup {
     }
 
     fn reload(&mut self, _: &mut Cx<Done>, section: Section) {
-        self.core.settings = Settings::of(&section);
+        self.core.reload(Settings::of(&section));
     }
 
     fn idle(&self) -> bool {

@@ -1,8 +1,10 @@
 //! A message that is coming in: its envelope, its recipients as tables answer for them, its content as it is filtered.
 
-use ipc_messages::envelope::{Envelope, Origin, Recipient, RewriteContext};
+use std::sync::Arc;
 
-use crate::header::{Filter, Found, Rules};
+use ipc_messages::envelope::{BodyType, Envelope, Origin, Recipient, RewriteContext};
+
+use crate::header::{Added, Filter, Found};
 use crate::recipients::Given;
 use crate::settings::Settings;
 
@@ -35,6 +37,7 @@ pub struct Incoming {
     pub sealing: bool,
     /// Body bytes that were taken since credit was given last.
     pub owed: u64,
+    settings: Arc<Settings>,
     filter: Option<Filter>,
     taken: u64,
 }
@@ -42,27 +45,18 @@ pub struct Incoming {
 /// How the content ends.
 #[derive(Debug, Default)]
 pub struct Ended {
-    /// For the log.
-    pub lines: Vec<String>,
+    /// For the log, and whether each is a warning.
+    pub lines: Vec<(String, bool)>,
     /// The message is not to be taken: the reply.
     pub refused: Option<&'static str>,
 }
 
 impl Incoming {
-    /// A message begins. `date` is its arrival as headers have it, `stamp` the same as `YYYYMMDDhhmmss` in UTC.
-    pub fn new(envelope: Envelope, settings: &Settings, date: String, stamp: &str) -> Incoming {
-        let id = envelope.queue_id;
+    /// A message begins; it keeps to these settings. `date` gives a time in seconds since 1970 as headers have it, and the same
+    /// as `YYYYMMDDhhmmss` in UTC.
+    pub fn new(envelope: Envelope, settings: Arc<Settings>, date: impl Fn(u64) -> (String, String)) -> Incoming {
         let ours = envelope.rewrite == RewriteContext::Local || envelope.origin != Origin::Network;
-        let unique = if settings.long_queue_ids { id.to_string() } else { format!("{stamp}.{id}") };
-        let sender = if envelope.sender.is_empty() { "MAILER-DAEMON" } else { &envelope.sender };
-        let rules = Rules {
-            drop: settings.message_drop_headers.clone(),
-            size_limit: settings.header_size_limit,
-            add_missing: ours || settings.always_add_missing_headers,
-            message_id: format!("<{unique}@{}>", settings.myhostname),
-            date,
-            from: quoted(sender),
-        };
+        let added = (ours || settings.always_add_missing_headers).then(|| added(&envelope, &settings, date));
         Incoming {
             envelope,
             given: Vec::new(),
@@ -73,7 +67,8 @@ impl Incoming {
             writing: false,
             sealing: false,
             owed: 0,
-            filter: Some(Filter::new(rules)),
+            filter: Some(Filter::new(settings.clone(), added)),
+            settings,
             taken: 0,
         }
     }
@@ -85,41 +80,76 @@ impl Incoming {
     }
 
     /// The next piece of the content. Returns whether the message is within the limit.
-    pub fn body(&mut self, bytes: &[u8], settings: &Settings) -> bool {
+    pub fn body(&mut self, mut bytes: Vec<u8>) -> bool {
+        let settings = &self.settings;
+        if !settings.message_strip_characters.is_empty() {
+            bytes.retain(|byte| *byte == b'\n' || !settings.message_strip_characters.contains(byte));
+        }
+        if settings.cleanup_replace_stray_cr_lf {
+            // Lines end in LF here: to a server that takes a CR for a line end, one could begin the end of the message.
+            bytes.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b' ');
+        }
         let before = self.content.len();
         if let Some(filter) = &mut self.filter {
-            filter.push(bytes, &mut self.content);
+            filter.push(&bytes, &mut self.content);
         }
-        self.grown(before, settings)
+        self.grown(before)
     }
 
     /// The content is complete.
-    pub fn end(&mut self, settings: &Settings) -> Ended {
+    pub fn end(&mut self) -> Ended {
         self.complete = true;
         let before = self.content.len();
         let found = self.filter.take().map_or_else(Found::default, |filter| filter.finish(&mut self.content));
         let mut ended = Ended::default();
-        if !self.grown(before, settings) {
+        if !self.grown(before) {
             ended.refused = Some(TOO_BIG);
         }
         let id = self.envelope.queue_id;
         if let Some(value) = &found.resent_message_id {
-            ended.lines.push(format!("{id}: resent-message-id={value}"));
+            ended.lines.push((format!("{id}: resent-message-id={value}"), false));
         }
-        ended.lines.push(format!("{id}: message-id={}", found.message_id.as_deref().unwrap_or("<>")));
-        if found.hops >= settings.hopcount_limit {
+        ended.lines.push((format!("{id}: message-id={}", found.message_id.as_deref().unwrap_or("<>")), false));
+        if let Some(text) = found.bad_witness {
+            ended.lines.push((format!("bad undisclosed_recipients_header header text \"{text}\" -- ignored"), true));
+        }
+        if found.hops >= self.settings.hopcount_limit {
+            ended.lines.push((format!("{id}: message rejected: hopcount exceeded"), true));
             ended.refused = Some(TOO_MANY_HOPS);
+        }
+        if found.eight_bit && self.settings.detect_8bit_encoding_header {
+            self.envelope.body = BodyType::EightBitMime;
         }
         self.envelope.message_id = found.message_id;
         self.envelope.size = self.taken;
         ended
     }
 
-    fn grown(&mut self, before: usize, settings: &Settings) -> bool {
+    /// Bytes of the disk that mail from outside leaves free: more than `queue_minfree`, and room for another one and a half of the
+    /// largest messages, as Postfix's smtpd wants it.
+    pub fn reserve(&self) -> u64 {
+        let Settings { queue_minfree, message_size_limit, .. } = *self.settings;
+        match self.envelope.origin {
+            Origin::Network => queue_minfree.max(message_size_limit.saturating_add(message_size_limit / 2)),
+            _ => 0,
+        }
+    }
+
+    fn grown(&mut self, before: usize) -> bool {
         self.taken += (self.content.len() - before) as u64;
         self.large |= self.content.len() > MAX_INLINE;
-        settings.message_size_limit == 0 || self.taken <= settings.message_size_limit
+        let limit = self.settings.message_size_limit;
+        limit == 0 || self.taken <= limit
     }
+}
+
+/// The fields that a message gets if it has none of the kind.
+fn added(envelope: &Envelope, settings: &Settings, date: impl Fn(u64) -> (String, String)) -> Added {
+    let id = envelope.queue_id;
+    let (date, stamp) = date(envelope.arrival / 1_000_000);
+    let unique = if settings.long_queue_ids { id.to_string() } else { format!("{stamp}.{id}") };
+    let sender = if envelope.sender.is_empty() { "MAILER-DAEMON" } else { &envelope.sender };
+    Added { message_id: format!("<{unique}@{}>", settings.myhostname), date, from: quoted(sender) }
 }
 
 /// An address as a header has it: the local part in quotes where RFC 5322 wants them.
@@ -146,18 +176,19 @@ mod tests {
 
     use super::*;
 
-    fn incoming() -> Incoming {
-        Incoming::new(envelope(QueueId::short(1, 70_000), 0), &Settings::default(), "now".into(), "20261121002002")
+    fn incoming(settings: Settings) -> Incoming {
+        let date = |_| ("now".into(), "20261121002002".into());
+        Incoming::new(envelope(QueueId::short(1, 70_000), 0), Arc::new(settings), date)
     }
 
     #[test]
     fn the_log_names_the_message() {
-        let mut message = incoming();
-        assert!(message.body(b"Message-Id: <a@b>\n\nx\n", &Settings::default()));
-        let ended = message.end(&Settings::default());
-        assert_eq!(ended.lines, ["0000111170: message-id=<a@b>"]);
+        let mut message = incoming(Settings::default());
+        assert!(message.body(b"Message-Id: <a@b>\n\nx\n".to_vec()));
+        let ended = message.end();
+        assert_eq!(ended.lines, [("0000111170: message-id=<a@b>".into(), false)]);
         assert_eq!((message.envelope.message_id.as_deref(), message.envelope.size), (Some("<a@b>"), 21));
-        assert_eq!(incoming().end(&Settings::default()).lines, ["0000111170: message-id=<>"]);
+        assert_eq!(incoming(Settings::default()).end().lines, [("0000111170: message-id=<>".into(), false)]);
     }
 
     #[test]
@@ -166,22 +197,24 @@ mod tests {
             [(false, "<20261121002002.0000111170@mail.example.org>"), (true, "<0000111170@mail.example.org>")]
         {
             let settings = Settings { long_queue_ids: long, always_add_missing_headers: true, ..Settings::default() };
-            let mut message = Incoming::new(incoming().envelope, &settings, "now".into(), "20261121002002");
-            message.end(&settings);
+            let mut message = incoming(settings);
+            message.end();
             assert_eq!(message.envelope.message_id.as_deref(), Some(expected));
         }
     }
 
     #[test]
     fn loops_and_giants_are_refused() {
-        let settings = Settings { hopcount_limit: 3, message_size_limit: 40, ..Settings::default() };
-        let mut message = incoming();
-        assert!(message.body(b"Received: a\nReceived: b\nReceived: c\n", &settings));
-        assert_eq!(message.end(&settings).refused, Some(TOO_MANY_HOPS));
-        let mut message = incoming();
-        assert!(message.body(&[b'x'; 39], &settings), "it is not known yet what the line is");
-        message.body(b"\n", &settings);
-        assert_eq!(message.end(&settings).refused, Some(TOO_BIG), "with the empty line it has 41");
+        let settings = || Settings { hopcount_limit: 3, message_size_limit: 40, ..Settings::default() };
+        let mut message = incoming(settings());
+        assert!(message.body(b"Received: a\nReceived: b\nReceived: c\n".to_vec()));
+        let ended = message.end();
+        assert_eq!(ended.refused, Some(TOO_MANY_HOPS));
+        assert_eq!(ended.lines[1], ("0000111170: message rejected: hopcount exceeded".into(), true));
+        let mut message = incoming(settings());
+        assert!(message.body(vec![b'x'; 39]), "it is not known yet what the line is");
+        message.body(b"\n".to_vec());
+        assert_eq!(message.end().refused, Some(TOO_BIG), "with the empty line it has 41");
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! The program itself, in its jail: what a sender, the lookup service and qmgr hear of it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipc_config::diagnostic::Diagnostics;
+use ipc_config::postfix::main_cf::MainCf;
+use ipc_config::postfix::system::ThisHost;
 use ipc_config::section::Section;
 use ipc_messages::control::{Folder, FolderAccess, Hub, Peer};
 use ipc_messages::envelope::Recipient;
@@ -16,21 +20,9 @@ use store_queue::testing::envelope;
 use worker::testing::{Asker, Started, jail};
 
 fn section() -> Section {
-    let mut section = Section::default();
-    for (name, value) in [
-        ("myhostname", "mail.example.org"),
-        ("enable_long_queue_ids", "no"),
-        ("message_size_limit", "10240000"),
-        ("header_size_limit", "102400"),
-        ("hopcount_limit", "50"),
-        ("always_add_missing_headers", "no"),
-        ("message_drop_headers", "bcc, content-length, resent-bcc, return-path"),
-        ("enable_original_recipient", "yes"),
-        ("duplicate_filter_limit", "1000"),
-    ] {
-        section.transport.insert(name, value);
-    }
-    section
+    let mut found = Diagnostics::new();
+    let main = MainCf::parse("myhostname = mail.example.org\n", "main.cf", Arc::new(ThisHost), &mut found);
+    Section::of_main_cf(&main, "cleanup", &mut found)
 }
 
 fn start(queue: &Path) -> Started {

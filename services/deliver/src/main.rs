@@ -5,20 +5,27 @@
 //! still holds may share one `syncfs`; mail from others is synced file by file, side by side on the pool's threads, so that
 //! its client waits for nobody else's data.
 
+mod crowd;
 mod filing;
+mod report;
+mod settings;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use filing::{Desk, Job, Written};
+use crowd::{Crowd, Place};
+use filing::{Desk, Job, Line, Written};
 use ipc_config::section::Section;
 use ipc_messages::auth::{FromAuth, Origin, ToAuth, User};
 use ipc_messages::delivery::{Filed, Filing, FromDeliver, Introduction, ToDeliver};
-use mail_user::{Context, Places};
+use mail_user::{Context, Places, Unreachable};
+use settings::Settings;
 use store_mailbox::fs::real::RealFs;
+use store_mailbox::location::{Format, Location};
 use worker::{Calls, Cx, Frame, Hub, Peer, PeerId, Service, Setup, StartError};
 
 /// Threads that write side by side when each message is synced by itself.
@@ -32,8 +39,11 @@ fn main() -> ExitCode {
 
 struct Deliver {
     section: Section,
+    settings: Settings,
     fs: Arc<RealFs>,
     desk: Desk,
+    /// Deliveries in progress.
+    crowd: Crowd,
     /// Recipients whose user is being looked up.
     lookups: BTreeMap<u32, Recipient>,
     next_lookup: u32,
@@ -50,6 +60,7 @@ struct Recipient {
     position: u32,
     filing: Filing,
     message: Arc<Message>,
+    place: Place,
 }
 
 /// What the recipients of one request share.
@@ -59,6 +70,16 @@ struct Message {
     sender: String,
     prefix: Vec<u8>,
     queued: bool,
+    arrived: Instant,
+    /// How long its client took for it.
+    session: Duration,
+}
+
+/// Where a user's mail goes.
+struct Spot {
+    location: Location<RealFs>,
+    root: String,
+    separator: char,
 }
 
 impl Service for Deliver {
@@ -84,11 +105,21 @@ impl Service for Deliver {
     fn start(section: Section, (): (), setup: Setup, cx: &mut Cx<Vec<Written>>) -> Result<Deliver, StartError> {
         let roots =
             setup.folders.into_iter().map(|folder| (folder.path.into_os_string().into_encoded_bytes(), folder.fd));
-        let fs = RealFs::new(roots.collect(), mail_user::host().as_bytes());
+        let fs = mail_user::files(&section, roots.collect());
         let fs = Arc::new(fs.map_err(|error| StartError::new("mail folders", error))?);
         cx.set_threads(THREADS);
-        let desk = Desk::new(fs.clone(), mail_user::fsync(&section));
-        Ok(Deliver { section, fs, desk, lookups: BTreeMap::new(), next_lookup: 0, ready: VecDeque::new(), shared: 0 })
+        let settings = Settings::read(&section);
+        Ok(Deliver {
+            desk: Desk::new(fs.clone(), settings.clone()),
+            section,
+            settings,
+            fs,
+            crowd: Crowd::default(),
+            lookups: BTreeMap::new(),
+            next_lookup: 0,
+            ready: VecDeque::new(),
+            shared: 0,
+        })
     }
 
     /// A peer hands over one end of a channel.
@@ -127,11 +158,22 @@ impl Service for Deliver {
             };
         }
         match frame.decode() {
-            Ok((ToDeliver::File { corr, sender, recipients, size, prefix, queued }, fds)) => {
+            Ok((ToDeliver::File { corr, sender, recipients, size, prefix, session_millis, queued }, fds)) => {
                 let Some(fd) = fds.into_iter().next() else { return cx.drop_peer(id) };
-                let message = Arc::new(Message { file: fd.into(), size, sender, prefix, queued });
+                let session = Duration::from_millis(session_millis.into());
+                let arrived = cx.now();
+                let message = Arc::new(Message { file: fd.into(), size, sender, prefix, queued, arrived, session });
                 for (position, filing) in (0u32..).zip(recipients) {
-                    self.look_up(cx, Recipient { peer: id, corr, position, filing, message: message.clone() });
+                    match self.crowd.enter(&filing.user, self.settings.concurrency) {
+                        Some(place) => {
+                            let message = message.clone();
+                            self.look_up(cx, Recipient { peer: id, corr, position, filing, message, place });
+                        }
+                        None => {
+                            let text = "4.3.0 Too many concurrent deliveries for user";
+                            refuse(cx, (id, corr, position), Filed::Temporary(text.into()));
+                        }
+                    }
                 }
             }
             Err(error) => cx.broken(id, error),
@@ -139,32 +181,28 @@ impl Service for Deliver {
     }
 
     fn done(&mut self, cx: &mut Cx<Vec<Written>>, written: Vec<Written>) {
-        if written.first().is_some_and(|written| written.queued) {
+        if written.first().is_some_and(|written| written.job.message.queued) {
             self.shared -= 1;
         }
-        for written in written {
-            let log = cx.log_as(written.tag);
-            match &written.result {
-                Filed::Saved => slog::info!(log, "msgid={}: saved mail to {}", written.message_id, written.mailbox),
-                Filed::Temporary(_) | Filed::Permanent(_) => {
-                    slog::error!(
-                        log,
-                        "msgid={}: save failed to {}: {}",
-                        written.message_id,
-                        written.mailbox,
-                        written.error
-                    );
+        for Written { job, result, lines } in written {
+            let log = cx.log_as(job.tag);
+            for line in lines {
+                match line {
+                    Line::Report(text) => slog::info!(log, "{text}"),
+                    Line::Error(text) => slog::error!(log, "{text}"),
                 }
             }
-            let (corr, position, result) = (written.corr, written.position, written.result);
-            answer(cx, written.peer, &FromDeliver::Filed { corr, position, result });
+            // From here on another delivery to this user may begin.
+            drop(job.place);
+            answer(cx, job.peer, &FromDeliver::Filed { corr: job.corr, position: job.position, result });
         }
     }
 
     fn end_of_turn(&mut self, cx: &mut Cx<Vec<Written>>) {
         // One batch at a time where a sync is shared: the next one forms meanwhile. Others go to a thread each.
         let alone: Vec<Job> = {
-            let (shared, alone): (VecDeque<Job>, VecDeque<Job>) = self.ready.drain(..).partition(|job| job.queued);
+            let (shared, alone): (VecDeque<Job>, VecDeque<Job>) =
+                self.ready.drain(..).partition(|job| job.message.queued);
             self.ready = shared;
             alone.into_iter().collect()
         };
@@ -179,7 +217,8 @@ impl Service for Deliver {
     }
 
     fn reload(&mut self, _: &mut Cx<Vec<Written>>, section: Section) {
-        self.desk = Desk::new(self.fs.clone(), mail_user::fsync(&section));
+        self.settings = Settings::read(&section);
+        self.desk = Desk::new(self.fs.clone(), self.settings.clone());
         self.section = section;
     }
 
@@ -210,36 +249,53 @@ impl Deliver {
 
     fn found(&mut self, cx: &mut Cx<Vec<Written>>, corr: u32, user: Result<Option<User>, String>) {
         let Some(recipient) = self.lookups.remove(&corr) else { return };
+        let asked = (recipient.peer, recipient.corr, recipient.position);
         let user = match user {
             Ok(Some(user)) => user,
             Ok(None) => {
                 let text = format!("5.1.1 User doesn't exist: {}", recipient.filing.user);
-                return refuse(cx, &recipient, Filed::Permanent(text));
+                return refuse(cx, asked, Filed::Permanent(text));
             }
-            Err(_) => return refuse(cx, &recipient, internal_error()),
+            Err(_) => return refuse(cx, asked, internal_error()),
         };
         let context = Context { service: "lmtp", session: &recipient.filing.session };
-        let fs = &self.fs;
-        let places = Places::find(&user, &self.section, context, |path| mail_user::exists(fs, path));
-        let located = places.and_then(|places| Ok((places.location(fs)?, places)));
-        match located {
-            Ok((location, places)) => self.ready.push_back(Job {
+        let tag = mail_user::log_tag(&self.section, &user, context, cx.log());
+        mail_user::log_identity(&self.section, &user, &cx.log_as(tag.clone()));
+        match self.spot(&user, context) {
+            Ok(Spot { location, root, separator }) => self.ready.push_back(Job {
                 peer: recipient.peer,
                 corr: recipient.corr,
                 position: recipient.position,
-                queued: recipient.message.queued,
-                tag: tag(&user.name, &recipient.filing.session),
-                prefix: prefix(&recipient),
+                tag,
+                address: recipient.filing.address,
                 location,
-                root: places.root,
+                root,
+                mailbox: recipient.filing.mailbox,
+                separator,
                 message: recipient.message,
+                place: recipient.place,
             }),
             Err(error) => {
-                let log = cx.log_as(tag(&user.name, &recipient.filing.session));
-                slog::error!(log, "Failed to initialize user: {error}");
-                refuse(cx, &recipient, internal_error());
+                slog::error!(cx.log_as(tag), "Failed to initialize user: {error}");
+                refuse(cx, asked, internal_error());
             }
         }
+    }
+
+    /// Where the namespace that holds INBOX is.
+    fn spot(&self, user: &User, context: Context<'_>) -> Result<Spot, Unreachable> {
+        let exists = |path: &str| mail_user::exists(&self.fs, path);
+        let namespace = self.section.namespaces.iter().find(|namespace| namespace.inbox);
+        let places = match namespace {
+            Some(namespace) => Places::of_namespace(namespace, user, &self.section, context, exists)?,
+            None => Places::find(user, &self.section, context, exists)?,
+        };
+        let own = match places.format {
+            Format::Maildir => '.',
+            Format::Sdbox => '/',
+        };
+        let separator = namespace.and_then(|namespace| namespace.separator).unwrap_or(own);
+        Ok(Spot { location: places.location(&self.fs)?, root: places.root, separator })
     }
 
     fn write(&mut self, cx: &mut Cx<Vec<Written>>, batch: Vec<Job>) {
@@ -256,27 +312,13 @@ fn internal_error() -> Filed {
     Filed::Temporary("4.2.0 Temporary internal error".into())
 }
 
-fn refuse(cx: &mut Cx<Vec<Written>>, recipient: &Recipient, result: Filed) {
-    let (corr, position) = (recipient.corr, recipient.position);
-    answer(cx, recipient.peer, &FromDeliver::Filed { corr, position, result });
+/// Answers one recipient of a request, which is named by the peer, the request's number and the position in it.
+fn refuse(cx: &mut Cx<Vec<Written>>, (peer, corr, position): (PeerId, u32, u32), result: Filed) {
+    answer(cx, peer, &FromDeliver::Filed { corr, position, result });
 }
 
 fn answer(cx: &mut Cx<Vec<Written>>, peer: PeerId, message: &FromDeliver) {
     if cx.send(peer, message, Vec::new()).is_err() {
         cx.drop_peer(peer);
     }
-}
-
-/// `lmtp(user)<pid><session>`
-fn tag(user: &str, session: &str) -> String {
-    format!("lmtp({user})<{}><{session}>", std::process::id())
-}
-
-/// The header lines that only this recipient gets, before those that all share.
-fn prefix(recipient: &Recipient) -> Vec<u8> {
-    let message = &recipient.message;
-    let mut lines =
-        format!("Return-Path: <{}>\nDelivered-To: {}\n", message.sender, recipient.filing.address).into_bytes();
-    lines.extend_from_slice(&message.prefix);
-    lines
 }

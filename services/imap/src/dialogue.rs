@@ -18,7 +18,7 @@ use store_mailbox::mailbox::Environment;
 
 use crate::files::{Automatic, Files};
 
-const NOW: Now = Now { unix: 1_795_200_000, monotonic_ms: 1000 };
+pub const NOW: Now = Now { unix: 1_795_200_000, monotonic_ms: 1000 };
 
 /// The mailboxes of a user with Debian's namespace, in `root`.
 pub fn files<F: Fs>(fs: Arc<F>, root: F::Dir, format: Format) -> Files<F> {

@@ -1,87 +1,123 @@
-//! News of the selected mailbox while the client idles: the kernel tells when one of its folders changes.
-//!
-//! There is an instance for a process that idles and for no other, because the kernel allows an account only so many
-//! (`fs.inotify.max_user_instances`). When it refuses, the folders are looked at every [`POLL`], and the log says so once.
+//! News of folders, for all sessions of an account: one notification instance, because the kernel allows an account only so
+//! many (`fs.inotify.max_user_instances`). It is made for the first session that asks.
 
 use std::io;
-use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use inotify::{Inotify, WatchMask};
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use slog::Logger;
-use store_mailbox::fs::real::{RealDir, RealFs};
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
+use nix::unistd::fchdir;
 
-/// How often the folders are looked at when the kernel does not tell.
-pub const POLL: Duration = Duration::from_secs(15);
-
-/// Bytes for events that are read at a time; what they say is not looked at.
+/// Bytes for events that are read at a time.
 const BUFFER: usize = 4096;
 
-/// Watches folders, or does not.
+/// Folders that are watched.
 #[derive(Default)]
 pub struct News {
     inotify: Option<Inotify>,
-    /// The client idles.
-    active: bool,
-    complained: bool,
+}
+
+/// What has happened.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Happened {
+    /// Folders that changed, each once.
+    pub folders: Vec<WatchDescriptor>,
+    /// Events were lost: any folder may have changed.
+    pub lost: bool,
 }
 
 impl News {
-    /// Whether folders are being watched, or looked at in turn.
-    pub fn is_active(&self) -> bool {
-        self.active
-    }
-
-    /// How long until the folders have to be looked at.
-    pub fn wait(&self) -> Option<Duration> {
-        (self.active && self.inotify.is_none()).then_some(POLL)
-    }
-
-    /// Begins to watch `folders`. Look at them once after this: what happened before is not told.
-    pub fn begin(&mut self, fs: &RealFs, folders: &[RealDir], registry: &Registry, token: Token, log: &Logger) {
-        self.active = true;
-        if folders.is_empty() {
-            return;
+    /// Begins. The descriptor becomes readable when something has happened.
+    ///
+    /// # Errors
+    /// What the system says, e.g. that the account has as many instances as it may.
+    pub fn begin(&mut self) -> io::Result<Option<OwnedFd>> {
+        if self.inotify.is_some() {
+            return Ok(None);
         }
-        match watch(fs, folders, registry, token) {
-            Ok(inotify) => self.inotify = Some(inotify),
-            Err(error) if !self.complained => {
-                self.complained = true;
-                slog::warn!(
-                    log,
-                    "inotify: {error}: new mail is looked for every {} seconds; raise fs.inotify.max_user_instances \
-                     and fs.inotify.max_user_watches",
-                    POLL.as_secs()
-                );
-            }
-            Err(_) => {}
+        let inotify = Inotify::init()?;
+        let readable = inotify.as_fd().try_clone_to_owned()?;
+        self.inotify = Some(inotify);
+        Ok(Some(readable))
+    }
+
+    /// Watches a folder. A folder that is watched already has the same descriptor again.
+    ///
+    /// # Errors
+    /// What the system says, e.g. that there are as many watches as may be.
+    pub fn watch(&mut self, folder: BorrowedFd<'_>) -> io::Result<WatchDescriptor> {
+        let inotify = self.inotify.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let mask = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::MODIFY | WatchMask::ONLYDIR;
+        // A watch is set on a path, and this is the only one that always leads there. Nothing else here has a relative path.
+        fchdir(folder)?;
+        inotify.watches().add(".", mask)
+    }
+
+    /// Watches a folder no longer.
+    pub fn unwatch(&mut self, folder: WatchDescriptor) {
+        if let Some(inotify) = &mut self.inotify {
+            // One that was deleted is not watched any more.
+            let _ = inotify.watches().remove(folder);
         }
     }
 
-    /// Takes what was told. The folders are to be looked at after this.
-    pub fn take(&mut self) {
-        let Some(inotify) = &mut self.inotify else { return };
+    /// Takes what has happened so far.
+    pub fn take(&mut self) -> Happened {
+        let mut happened = Happened::default();
+        let Some(inotify) = &mut self.inotify else { return happened };
         let mut buffer = [0; BUFFER];
-        while inotify.read_events(&mut buffer).is_ok_and(|mut events| events.next().is_some()) {}
-    }
-
-    /// The client idles no more.
-    pub fn end(&mut self) {
-        // Its descriptor leaves the set as it closes.
-        self.inotify = None;
-        self.active = false;
+        while let Ok(events) = inotify.read_events(&mut buffer) {
+            let mut any = false;
+            for event in events {
+                any = true;
+                happened.lost |= event.mask.contains(EventMask::Q_OVERFLOW);
+                if happened.folders.last() != Some(&event.wd) {
+                    happened.folders.push(event.wd);
+                }
+            }
+            if !any {
+                break;
+            }
+        }
+        happened.folders.sort_unstable();
+        happened.folders.dedup();
+        happened
     }
 }
 
-fn watch(fs: &RealFs, folders: &[RealDir], registry: &Registry, token: Token) -> io::Result<Inotify> {
-    let inotify = Inotify::init()?;
-    let mask = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::MODIFY | WatchMask::ONLYDIR;
-    for folder in folders {
-        fs.enter(folder)?;
-        inotify.watches().add(".", mask)?;
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn folders_tell_of_what_happens_in_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        for path in [&a, &b] {
+            fs::create_dir(path).unwrap();
+        }
+        let open = |path: &std::path::PathBuf| fs::File::open(path).unwrap();
+        let mut news = News::default();
+        assert!(news.watch(open(&a).as_fd()).is_err(), "nothing has begun");
+        assert!(news.begin().unwrap().is_some());
+        assert!(news.begin().unwrap().is_none());
+        let (first, second) = (news.watch(open(&a).as_fd()).unwrap(), news.watch(open(&b).as_fd()).unwrap());
+        assert_eq!(news.watch(open(&a).as_fd()).unwrap(), first);
+        assert!(news.watch(open(&"/dev/null".into()).as_fd()).is_err());
+        assert_eq!(news.take(), Happened::default());
+
+        fs::write(a.join("x"), "x").unwrap();
+        fs::rename(a.join("x"), b.join("x")).unwrap();
+        let Happened { folders, lost } = news.take();
+        assert!(folders.contains(&first) && folders.contains(&second) && folders.len() == 2 && !lost);
+        news.unwatch(second);
+        fs::remove_dir_all(&a).unwrap();
+        news.take();
+        news.unwatch(first);
+        fs::write(b.join("y"), "y").unwrap();
+        news.take();
+        fs::write(b.join("z"), "z").unwrap();
+        assert_eq!(news.take(), Happened::default());
     }
-    registry.register(&mut SourceFd(&inotify.as_raw_fd()), token, Interest::READABLE)?;
-    Ok(inotify)
 }

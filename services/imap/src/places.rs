@@ -33,15 +33,23 @@ pub struct Held {
     pub grants: Vec<Grant>,
 }
 
-/// Finds `user`'s mail beneath the folders of `all`, making what is missing of its roots.
+/// Finds `user`'s mail beneath the folders of `all`; with `make`, what is missing of its roots is made.
 ///
 /// # Errors
 /// Why it cannot be reached, in the words of the log.
-pub fn hold(user: &User, section: &Section, context: Context<'_>, all: &RealFs) -> Result<Held, Unreachable> {
+pub fn hold(
+    user: &User,
+    section: &Section,
+    context: Context<'_>,
+    all: &RealFs,
+    make: bool,
+) -> Result<Held, Unreachable> {
     let mut roots: Vec<(String, OwnedFd)> = Vec::new();
     let mut found = Vec::new();
-    for namespace in &section.namespaces {
-        match root_of(namespace, user, section, context, all, &mut roots) {
+    let mut configured: Vec<&Configured> = section.namespaces.iter().collect();
+    configured.sort_by_key(|namespace| namespace.order);
+    for namespace in configured {
+        match root_of(namespace, user, section, context, (all, make), &mut roots) {
             Ok(places) => found.push((namespace, places)),
             Err(_) if namespace.ignore_on_failure => {}
             Err(error) if namespace.name.is_empty() => return Err(error),
@@ -55,7 +63,7 @@ pub fn hold(user: &User, section: &Section, context: Context<'_>, all: &RealFs) 
     // Beside its mail a user's home has settings and scripts; it need not be there.
     let home = found.iter().find_map(|(_, places)| places.home.as_ref());
     if let Some(home) = home.filter(|home| roots.iter().all(|(root, _)| root != *home)) {
-        hold_folder(home, all, false, &mut roots)?;
+        hold_folder(home, all, Missing::Ignore, &mut roots)?;
     }
     let mut grants = Vec::new();
     for (root, folder) in &roots {
@@ -63,7 +71,7 @@ pub fn hold(user: &User, section: &Section, context: Context<'_>, all: &RealFs) 
         grants.push(Grant { folder, access: Access::Write });
     }
     let roots = roots.into_iter().map(|(path, folder)| (path.into_bytes(), folder)).collect();
-    let fs = RealFs::new(roots, mail_user::host().as_bytes());
+    let fs = mail_user::files(section, roots);
     let fs = Arc::new(fs.map_err(|error| Unreachable(error.to_string()))?);
     let environment = Environment { fs: fs.clone(), names: Arc::default(), fsync: mail_user::fsync(section) };
     let mut namespaces = Vec::new();
@@ -84,40 +92,50 @@ fn root_of(
     user: &User,
     section: &Section,
     context: Context<'_>,
-    all: &RealFs,
+    (all, make): (&RealFs, bool),
     roots: &mut Vec<(String, OwnedFd)>,
 ) -> Result<Places, Unreachable> {
-    let mut user = user.clone();
-    if !namespace.location.is_empty() {
-        user.mail = Some(namespace.location.clone());
-    }
-    let places = Places::find(&user, section, context, |path| mail_user::exists(all, path))?;
-    hold_folder(&places.root, all, true, roots)?;
+    let places = Places::of_namespace(namespace, user, section, context, |path| mail_user::exists(all, path))?;
+    hold_folder(&places.root, all, if make { Missing::Make } else { Missing::Refuse }, roots)?;
     Ok(places)
 }
 
-/// Opens a folder by its absolute path and adds it to `roots`; with `make` it is made when it is missing, otherwise that is
-/// no error.
-fn hold_folder(path: &str, all: &RealFs, make: bool, roots: &mut Vec<(String, OwnedFd)>) -> Result<(), Unreachable> {
+/// What to do with a folder that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Make,
+    Refuse,
+    Ignore,
+}
+
+/// Opens a folder by its absolute path and adds it to `roots`.
+fn hold_folder(
+    path: &str,
+    all: &RealFs,
+    missing: Missing,
+    roots: &mut Vec<(String, OwnedFd)>,
+) -> Result<(), Unreachable> {
     if roots.iter().any(|(known, _)| known == path) {
         return Ok(());
     }
-    let failed = |error: std::io::Error| {
+    let failed = |call: &str, error: std::io::Error| {
         let euid = nix::unistd::geteuid();
-        Unreachable(format!("mkdir({path}) failed: {error} (euid={euid})"))
+        Unreachable(format!("{call}({path}) failed: {error} (euid={euid})"))
     };
-    let opened = match all.locate(path.as_bytes()) {
-        Some((root, components)) if make => make_path(all, &root, &components, MODE).map(|(folder, _)| folder),
-        Some((root, components)) => match store_mailbox::fs::open_path(all, &root, &components) {
-            Ok(folder) => Ok(folder),
-            Err(_) => return Ok(()),
-        },
-        None if make => {
-            return Err(Unreachable(format!("{path} is outside of the folders that this process may reach")));
-        }
-        None => return Ok(()),
+    let (root, components) = match all.locate(path.as_bytes()) {
+        Some(place) => place,
+        None if missing == Missing::Ignore => return Ok(()),
+        None => return Err(Unreachable(format!("{path} is outside of the folders that this process may reach"))),
     };
-    let folder = opened.and_then(|folder| all.descriptor(&folder)).map_err(failed)?;
+    let opened = match missing {
+        Missing::Make => make_path(all, &root, &components, MODE).map(|(folder, _)| folder),
+        Missing::Refuse | Missing::Ignore => store_mailbox::fs::open_path(all, &root, &components),
+    };
+    let folder = match opened.and_then(|folder| all.descriptor(&folder)) {
+        Ok(folder) => folder,
+        Err(_) if missing == Missing::Ignore => return Ok(()),
+        Err(error) => return Err(failed(if missing == Missing::Make { "mkdir" } else { "open" }, error)),
+    };
     roots.push((path.to_owned(), folder));
     Ok(())
 }
@@ -174,3 +192,6 @@ fn check_separators(namespaces: &Namespaces<RealFs>) -> Result<(), Unreachable> 
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,21 @@
 //! What the configuration says about sessions.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipc_config::section::Section;
 use proto_imap::session::Settings;
+
+/// How long a session has been quiet when it is parked, unless `imap_hibernate_timeout` names a time: longer than the pause
+/// between two commands of a client that is at work.
+const PARK_AFTER: Duration = Duration::from_secs(2);
+
+/// How long a session has to be quiet before it is parked.
+pub fn park_after(section: &Section) -> Duration {
+    match section.mailbox.number("imap_hibernate_timeout") {
+        0 => PARK_AFTER,
+        seconds => Duration::from_secs(seconds),
+    }
+}
 
 /// The settings of a session that begins now.
 pub fn session(section: &Section) -> Settings {

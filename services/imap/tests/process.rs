@@ -1,5 +1,6 @@
 //! The template and its children as processes, in the jail as far as the one who runs the test can make it.
 
+#[allow(dead_code, reason = "each test file uses its part")]
 mod support;
 
 use std::fs;

@@ -4,33 +4,35 @@
 //!
 //! Content is collected in a memory file, never in this process's heap, and handed on as a descriptor.
 
+mod client;
+mod content;
+mod filing;
+mod lookup;
+mod recipient;
 mod session_id;
+mod settings;
+mod trace;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ipc_config::section::Section;
-use ipc_jail::sys::{local_time, memory_file};
-use ipc_messages::auth::{FromAuth, Origin, ToAuth, User};
-use ipc_messages::delivery::{Filed, Filing, FromDeliver, Introduction, ToDeliver};
-use ipc_wire::packet;
-use proto_smtp::address::Address;
+use ipc_messages::auth::FromAuth;
+use ipc_messages::delivery::FromDeliver;
 use proto_smtp::body::Newlines;
 use proto_smtp::reply::Reply;
-use proto_smtp::server::{
-    Action, Answer, Config as SessionConfig, Dialect, Keywords, Level, Lmtp as LmtpConfig, Peer as SessionPeer,
-    Question, Session,
-};
+use proto_smtp::server::{Action, Answer, Keywords, Level, Peer as SessionPeer, Question, Session};
 use rustls::ServerConfig;
-use session_id::SessionIds;
 use worker::{Calls, ConnId, Cx, Frame, Hub, Peer, PeerId, Remote, Secured, Service, Setup, StartError, Why};
+
+use client::{Asked, Client};
+use content::Content;
+use filing::Pending;
+use recipient::Candidate;
+use session_id::SessionIds;
+use settings::Settings;
 
 /// How long a client may be silent (Dovecot's `CLIENT_IDLE_TIMEOUT_MSECS`).
 const IDLE: Duration = Duration::from_secs(300);
@@ -40,57 +42,17 @@ fn main() -> ExitCode {
 }
 
 struct Lmtp {
-    section: Section,
-    session: Arc<SessionConfig>,
+    settings: Settings,
     tls: Option<Arc<ServerConfig>>,
     clients: HashMap<ConnId, Client>,
     /// Recipients that are being looked up, by the number of the question.
     lookups: BTreeMap<u32, ConnId>,
-    /// Filings that are being written: whose, and which recipients of the transaction.
+    /// Filings that are being written, by their numbers.
     filings: BTreeMap<u32, Pending>,
     next: u32,
     /// Channels to the processes that file, by the number of the account's process.
     deliverers: BTreeMap<u32, PeerId>,
     ids: SessionIds,
-}
-
-struct Pending {
-    conn: ConnId,
-    peer: PeerId,
-    /// Positions in the transaction of the recipients of this filing.
-    positions: Vec<usize>,
-}
-
-struct Client {
-    session: Session,
-    label: String,
-    remote: Option<SocketAddr>,
-    /// Our own delivery agent is at the other end, whose queue holds the mail until it is answered.
-    queued: bool,
-    /// The session's name in the log and in `Received`.
-    id: String,
-    sender: String,
-    recipients: Vec<Recipient>,
-    asked: Option<Asked>,
-    content: Option<Content>,
-}
-
-enum Asked {
-    Rcpt(Address),
-    Filing { replies: Vec<Option<Reply>>, open: usize },
-}
-
-struct Recipient {
-    address: String,
-    user: String,
-    detail: Option<String>,
-    template: u32,
-}
-
-/// The message so far; a failed write is told at its end.
-struct Content {
-    file: Result<File, std::io::Error>,
-    size: u64,
 }
 
 impl Service for Lmtp {
@@ -121,8 +83,7 @@ impl Service for Lmtp {
             None => None,
         };
         Ok(Lmtp {
-            session: Arc::new(session_config(&section, tls.is_some())),
-            section,
+            settings: Settings::read(&section, tls.is_some()),
             tls,
             clients: HashMap::new(),
             lookups: BTreeMap::new(),
@@ -144,15 +105,18 @@ impl Service for Lmtp {
             tls: false,
             newlines: Newlines::Normalize,
             discard: Keywords::default(),
+            announces_auth: true,
             trusted: false,
         };
         let client = Client {
-            session: Session::new(self.session.clone(), peer),
+            session: Session::new(self.settings.session.clone(), peer),
             label,
             remote,
             queued,
             id: self.ids.next(),
             sender: String::new(),
+            began: cx.now(),
+            named: 0,
             recipients: Vec::new(),
             asked: None,
             content: None,
@@ -201,23 +165,13 @@ impl Service for Lmtp {
 
     fn peer_up(&mut self, cx: &mut Cx<()>, _: PeerId, peer: &Peer) {
         if *peer == Peer::Hub(Hub::Auth) {
-            // What was asked of its predecessor is asked again; inboxes of account processes come with the answers.
-            for conn in std::mem::take(&mut self.lookups).into_values() {
-                self.look_up(cx, conn);
-            }
+            // Inboxes of account processes come with its answers.
+            self.ask_again(cx);
         }
     }
 
     fn peer_down(&mut self, cx: &mut Cx<()>, id: PeerId, _: &Peer) {
-        self.deliverers.retain(|_, peer| *peer != id);
-        let lost: Vec<u32> =
-            self.filings.iter().filter(|(_, filing)| filing.peer == id).map(|(corr, _)| *corr).collect();
-        for corr in lost {
-            let positions = self.filings.get(&corr).map_or(0, |filing| filing.positions.len());
-            for position in 0..positions as u32 {
-                self.filed(cx, corr, position, Filed::Temporary("4.2.0 Temporary internal error".into()));
-            }
-        }
+        self.deliverer_lost(cx, id);
     }
 
     fn frame(&mut self, cx: &mut Cx<()>, id: PeerId, frame: Frame) {
@@ -236,25 +190,7 @@ impl Service for Lmtp {
 
     fn reload(&mut self, cx: &mut Cx<()>, section: Section) {
         self.tls = section.tls.as_ref().and_then(|offer| worker::tls::server(offer, cx.signatures()).ok());
-        self.session = Arc::new(session_config(&section, self.tls.is_some()));
-        self.section = section;
-    }
-}
-
-fn session_config(section: &Section, tls: bool) -> SessionConfig {
-    let greeting = section.mailbox.text("login_greeting").to_string();
-    let dialect = Dialect::Lmtp(LmtpConfig { greeting, tls, smtputf8: true, ..LmtpConfig::default() });
-    SessionConfig { hostname: hostname(section), dialect }
-}
-
-/// `hostname`, else the system's.
-fn hostname(section: &Section) -> String {
-    match section.mailbox.text("hostname") {
-        "" => nix::unistd::gethostname()
-            .ok()
-            .and_then(|name| name.into_string().ok())
-            .unwrap_or_else(|| "localhost".into()),
-        name => name.to_string(),
+        self.settings = Settings::read(&section, self.tls.is_some());
     }
 }
 
@@ -264,6 +200,12 @@ fn own_log(cx: &Cx<()>) -> slog::Logger {
 }
 
 impl Lmtp {
+    /// A number for a question or a request.
+    fn number(&mut self) -> u32 {
+        self.next = self.next.wrapping_add(1);
+        self.next
+    }
+
     fn drive(&mut self, cx: &mut Cx<()>, conn: ConnId) {
         let Some(mut client) = self.clients.remove(&conn) else { return };
         while client.asked.is_none() {
@@ -318,14 +260,16 @@ impl Lmtp {
             Question::Mail { sender, .. } => {
                 client.reset();
                 client.sender = sender.map(|sender| sender.quoted()).unwrap_or_default();
+                client.began = cx.now();
                 Answer::Accept
             }
-            Question::Rcpt { recipient, .. } => {
-                client.asked = Some(Asked::Rcpt(recipient));
+            Question::Rcpt { recipient, parameters, .. } => {
+                client.named += 1;
+                client.asked = Some(Asked::Rcpt(Candidate::new(recipient, parameters.orcpt, client.named)));
                 return self.ask_auth(cx, conn, client);
             }
             Question::Data => {
-                client.content = Some(Content { file: memory_file(c"lmtp").map(File::from), size: 0 });
+                client.content = Some(Content::new());
                 Answer::Accept
             }
             Question::EndOfMessage { .. } => return self.file(cx, conn, client),
@@ -337,237 +281,5 @@ impl Lmtp {
             _ => Answer::Accept,
         };
         client.session.answer(answer);
-    }
-
-    // auth.
-
-    fn ask_auth(&mut self, cx: &mut Cx<()>, conn: ConnId, client: &Client) {
-        let corr = self.next;
-        self.next = self.next.wrapping_add(1);
-        self.lookups.insert(corr, conn);
-        let (Some(auth), Some(Asked::Rcpt(recipient))) = (cx.hub(Hub::Auth), &client.asked) else { return };
-        let (user, _) = self.user_of(recipient);
-        let origin = Origin {
-            service: "lmtp".into(),
-            session: client.id.clone(),
-            remote: client.remote,
-            local: None,
-            secured: None,
-        };
-        if cx.send(auth, &ToAuth::User { corr, user, origin, inbox: true }, Vec::new()).is_err() {
-            cx.drop_peer(auth);
-        }
-    }
-
-    fn look_up(&mut self, cx: &mut Cx<()>, conn: ConnId) {
-        if let Some(client) = self.clients.remove(&conn) {
-            self.ask_auth(cx, conn, &client);
-            self.clients.insert(conn, client);
-        }
-    }
-
-    /// The user that an address names, and the detail after the delimiter.
-    fn user_of(&self, address: &Address) -> (String, Option<String>) {
-        let delimiters = self.section.mailbox.text("recipient_delimiter");
-        let (local, detail) = match address.local().find(|c| delimiters.contains(c)).filter(|&at| at > 0) {
-            Some(at) => (&address.local()[..at], Some(address.local()[at + 1..].to_string())),
-            None => (address.local(), None),
-        };
-        let user = address.domain().map_or_else(|| local.to_string(), |domain| format!("{local}@{domain}"));
-        (user, detail)
-    }
-
-    fn found(
-        &mut self,
-        cx: &mut Cx<()>,
-        corr: u32,
-        user: Result<Option<User>, String>,
-        template: u32,
-        fds: Vec<OwnedFd>,
-    ) {
-        if let Some(inbox) = fds.into_iter().next() {
-            self.introduce(cx, template, &inbox);
-        }
-        let Some(conn) = self.lookups.remove(&corr) else { return };
-        let Some(client) = self.clients.get_mut(&conn) else { return };
-        let Some(Asked::Rcpt(address)) = client.asked.take() else { return };
-        let quoted = address.quoted();
-        let (name, detail) = self.user_of(&address);
-        let answer = match user {
-            Ok(Some(_)) if !self.deliverers.contains_key(&template) => temporary(),
-            Ok(Some(_)) => {
-                let Some(client) = self.clients.get_mut(&conn) else { return };
-                client.recipients.push(Recipient { address: quoted, user: name, detail, template });
-                Answer::Accept
-            }
-            Ok(None) => Answer::Reply(Reply::new(550, &format!("5.1.1 User doesn't exist: {name}"))),
-            Err(error) => {
-                slog::error!(own_log(cx), "{error}");
-                temporary()
-            }
-        };
-        if let Some(client) = self.clients.get_mut(&conn) {
-            client.session.answer(answer);
-        }
-        self.drive(cx, conn);
-    }
-
-    /// Makes a channel to the process that files for an account, by way of its inbox.
-    fn introduce(&mut self, cx: &mut Cx<()>, template: u32, inbox: &OwnedFd) {
-        if self.deliverers.contains_key(&template) {
-            return;
-        }
-        let introduction = Introduction { program: "lmtp".into(), pid: std::process::id() };
-        let sent = UnixStream::pair().and_then(|(ours, theirs)| {
-            let packet = postcard::to_stdvec(&introduction).map_err(std::io::Error::other)?;
-            packet::send(inbox.as_fd(), &packet, &[theirs.as_fd()])?;
-            // Nobody but this service looks at the name of the peer.
-            cx.adopt_channel(ours.into(), Peer::Client { program: "deliver".into(), pid: 0, uid: 0 })
-        });
-        match sent {
-            Ok(peer) => drop(self.deliverers.insert(template, peer)),
-            Err(error) => slog::error!(own_log(cx), "no channel to deliver: {error}"),
-        }
-    }
-
-    // deliver.
-
-    /// Hands the message to the processes of its recipients' accounts.
-    fn file(&mut self, cx: &mut Cx<()>, conn: ConnId, client: &mut Client) {
-        let Some(content) = client.content.take() else { return };
-        let size = content.size;
-        let file = match content.file {
-            Ok(file) => file,
-            Err(error) => {
-                slog::error!(own_log(cx), "message content: {error}");
-                let replies = client.recipients.iter().map(|_| temporary_reply()).collect();
-                return client.session.answer(Answer::Delivered(replies));
-            }
-        };
-        let prefix = self.received(client).into_bytes();
-        let mut groups: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (position, recipient) in client.recipients.iter().enumerate() {
-            groups.entry(recipient.template).or_default().push(position);
-        }
-        let mut replies: Vec<Option<Reply>> = client.recipients.iter().map(|_| None).collect();
-        let mut open = 0;
-        for (template, positions) in groups {
-            let corr = self.next;
-            self.next = self.next.wrapping_add(1);
-            let filing = |&position: &usize| {
-                let recipient = &client.recipients[position];
-                Filing {
-                    user: recipient.user.clone(),
-                    address: recipient.address.clone(),
-                    detail: recipient.detail.clone(),
-                    session: recipient_id(&client.id, position),
-                }
-            };
-            let request = ToDeliver::File {
-                corr,
-                sender: client.sender.clone(),
-                recipients: positions.iter().map(filing).collect(),
-                size,
-                prefix: prefix.clone(),
-                queued: client.queued,
-            };
-            let sent = self.deliverers.get(&template).copied().and_then(|peer| {
-                let fd = file.as_fd().try_clone_to_owned().ok()?;
-                cx.send(peer, &request, vec![fd]).ok().map(|()| peer)
-            });
-            match sent {
-                Some(peer) => {
-                    open += positions.len();
-                    self.filings.insert(corr, Pending { conn, peer, positions });
-                }
-                None => positions.iter().for_each(|&at| replies[at] = Some(temporary_reply())),
-            }
-        }
-        client.asked = Some(Asked::Filing { replies, open });
-        finish(client);
-    }
-
-    fn filed(&mut self, cx: &mut Cx<()>, corr: u32, position: u32, result: Filed) {
-        let Some(filing) = self.filings.get_mut(&corr) else { return };
-        let Some(&at) = filing.positions.get(position as usize) else { return };
-        let conn = filing.conn;
-        let Some(client) = self.clients.get_mut(&conn) else {
-            self.filings.remove(&corr);
-            return;
-        };
-        // The session adds each recipient's address to its reply.
-        let reply = match result {
-            Filed::Saved => Reply::new(250, &format!("2.0.0 {} Saved", recipient_id(&client.id, at))),
-            Filed::Temporary(text) => Reply::new(if text.starts_with("4.2.2") { 452 } else { 451 }, &text),
-            Filed::Permanent(text) => Reply::new(550, &text),
-        };
-        if let Some(Asked::Filing { replies, open }) = &mut client.asked {
-            if replies[at].replace(reply).is_none() {
-                *open -= 1;
-            }
-            if finish(client) {
-                self.filings.retain(|_, filing| filing.conn != conn);
-                if let Some(client) = self.clients.get_mut(&conn) {
-                    client.id = self.ids.next();
-                }
-                self.drive(cx, conn);
-            }
-        }
-    }
-
-    /// Dovecot's Received header.
-    fn received(&self, client: &Client) -> String {
-        let helo = client.session.helo_name().unwrap_or("unknown");
-        let from = client.remote.map_or_else(|| helo.to_string(), |remote| format!("{helo} ([{}])", remote.ip()));
-        let mut header =
-            format!("Received: from {from}\n\tby {} with LMTP\n\tid {}\n", hostname(&self.section), client.id);
-        header.push_str(&format!("\t(envelope-from <{}>)\n", client.sender));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let date = local_time(now as i64).header_date();
-        match &client.recipients[..] {
-            [only] => header.push_str(&format!("\tfor <{}>; {date}\n", only.address)),
-            _ => header = format!("{}; {date}\n", header.trim_end_matches('\n')),
-        }
-        header
-    }
-}
-
-/// Answers the session when every recipient has its reply; returns whether it did.
-fn finish(client: &mut Client) -> bool {
-    let Some(Asked::Filing { replies, open: 0 }) = &mut client.asked else { return false };
-    let replies = std::mem::take(replies).into_iter().flatten().collect();
-    client.asked = None;
-    client.session.answer(Answer::Delivered(replies));
-    true
-}
-
-/// The name of one recipient's delivery: the session's, and a number from the second one on.
-fn recipient_id(session: &str, position: usize) -> String {
-    if position == 0 { session.to_string() } else { format!("{session}:{}", position + 1) }
-}
-
-fn temporary_reply() -> Reply {
-    Reply::new(451, "4.3.0 Temporary internal error")
-}
-
-fn temporary() -> Answer {
-    Answer::Reply(temporary_reply())
-}
-
-impl Client {
-    fn reset(&mut self) {
-        self.sender.clear();
-        self.recipients.clear();
-        self.content = None;
-    }
-}
-
-impl Content {
-    fn push(&mut self, bytes: &[u8]) {
-        let Ok(file) = &mut self.file else { return };
-        match file.write_all(bytes) {
-            Ok(()) => self.size += bytes.len() as u64,
-            Err(error) => self.file = Err(error),
-        }
     }
 }

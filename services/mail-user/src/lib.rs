@@ -3,11 +3,15 @@
 //! Dovecot's.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use ipc_config::dovecot::location::{Driver, MailLocation};
+use ipc_config::dovecot::sections::Namespace;
 use ipc_config::dovecot::variables::{Vars, expand};
 use ipc_config::section::Section;
 use ipc_messages::auth::User;
+use slog::Logger;
 use store_mailbox::fs::real::RealFs;
 use store_mailbox::location::{Format, Fsync, Location};
 
@@ -69,7 +73,7 @@ impl Places {
             Ok(location) => location,
             Err(error) => return fail(format!("mail_location {text}: {error}")),
         };
-        if let Some(key) = unbuilt_key(&location) {
+        if let Some(key) = location.unbuilt_part() {
             return fail(format!("mail_location {text}: {key} is not built yet"));
         }
         let (format, path) = match &location.driver {
@@ -109,6 +113,24 @@ impl Places {
         Ok(Places { home, format, root })
     }
 
+    /// As [`Places::find`], for the mail of one namespace: its own location goes before that of the user.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub fn of_namespace(
+        namespace: &Namespace,
+        user: &User,
+        section: &Section,
+        context: Context<'_>,
+        exists: impl Fn(&str) -> bool,
+    ) -> Result<Places, Unreachable> {
+        if namespace.location.is_empty() {
+            return Places::find(user, section, context, exists);
+        }
+        let user = User { mail: Some(namespace.location.clone()), ..user.clone() };
+        Places::find(&user, section, context, exists)
+    }
+
     /// The same as the store names it.
     ///
     /// # Errors
@@ -120,6 +142,19 @@ impl Places {
         })?;
         Ok(Location { format: self.format, root, path })
     }
+}
+
+/// The files beneath `roots`, which are absolute paths and open descriptors; `mail_max_lock_timeout` bounds every wait for a
+/// lock there. Called in the process that uses them.
+///
+/// # Errors
+/// Of the system, when it does not tell the time since its start.
+pub fn files(section: &Section, roots: Vec<(Vec<u8>, OwnedFd)>) -> std::io::Result<RealFs> {
+    let fs = RealFs::new(roots, host().as_bytes())?;
+    Ok(match section.mailbox.time("mail_max_lock_timeout") {
+        Duration::ZERO => fs,
+        longest => fs.waiting_at_most(longest),
+    })
 }
 
 /// Whether a folder is there, for [`Places::find`].
@@ -134,6 +169,26 @@ pub fn fsync(section: &Section) -> Fsync {
         Some("never") => Fsync::Never,
         Some("always") => Fsync::Always,
         _ => Fsync::Optimized,
+    }
+}
+
+/// What signs the log lines of a process that acts for `user`: `mail_log_prefix`, without the `: ` that stands behind every
+/// signature. One that cannot be expanded is told to `log`, and Dovecot's own stands in.
+pub fn log_tag(section: &Section, user: &User, context: Context<'_>, log: &Logger) -> String {
+    const DEFAULT: &str = "%s(%u)<%{pid}><%{session}>";
+    let template = section.mailbox.text("mail_log_prefix");
+    let tag = expanded(template, user, None, context).unwrap_or_else(|error| {
+        slog::error!(log, "mail_log_prefix: {error}");
+        expanded(DEFAULT, user, None, context).unwrap_or_else(|_| unreachable!("all of it is known"))
+    });
+    tag.strip_suffix(": ").unwrap_or(&tag).to_owned()
+}
+
+/// Logs as whom this process acts, where `mail_debug` wants that known.
+pub fn log_identity(section: &Section, user: &User, log: &Logger) {
+    if section.mailbox.boolean("mail_debug") {
+        let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+        slog::debug!(log, "Effective uid={uid}, gid={gid}, home={}", user.home.as_deref().unwrap_or_default());
     }
 }
 
@@ -152,6 +207,7 @@ fn expanded(template: &str, user: &User, home: Option<&str>, context: Context<'_
         let text = match name {
             "user" => &user.name,
             "home" => home?,
+            "hostname" => return Some(host()),
             "service" => context.service,
             "session" => context.session,
             "uid" => return user.uid.map(|uid| uid.to_string()),
@@ -177,68 +233,5 @@ fn expanded(template: &str, user: &User, home: Option<&str>, context: Context<'_
     expand(template, &vars).map_err(|error| Unreachable(format!("Failed to expand {template}: {error}")))
 }
 
-/// A part of a location that would put files elsewhere than we do.
-fn unbuilt_key(location: &MailLocation) -> Option<&'static str> {
-    let given = |text: &str, key| (!text.is_empty()).then_some(key);
-    given(&location.inbox, "INBOX=")
-        .or(given(&location.index, "INDEX=").filter(|_| location.index != "MEMORY"))
-        .or(given(&location.control, "CONTROL="))
-        .or(given(&location.alt, "ALT="))
-        .or(given(&location.layout, "LAYOUT=").filter(|_| !location.layout.eq_ignore_ascii_case("maildir++")))
-        .or(given(&location.subscriptions, "SUBSCRIPTIONS="))
-        .or(given(&location.dirname, "DIRNAME="))
-        .or(given(&location.mailbox_dir, "MAILBOXDIR="))
-        .or(location.utf8.then_some("UTF-8"))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn user(home: Option<&str>, mail: Option<&str>) -> User {
-        User {
-            name: "info@example.jp".into(),
-            uid: Some(1001),
-            gid: Some(1001),
-            groups: Vec::new(),
-            home: home.map(str::to_string),
-            mail: mail.map(str::to_string),
-            extra: Vec::new(),
-        }
-    }
-
-    fn section(home: &str, location: &str) -> Section {
-        let mut section = Section::default();
-        section.mailbox.insert("mail_home", home);
-        section.mailbox.insert("mail_location", location);
-        section
-    }
-
-    fn root(user: &User, section: &Section) -> String {
-        match Places::find(user, section, Context::default(), |_| false) {
-            Ok(places) => format!("{:?} {}", places.format, places.root),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn places_of_the_tutorials() {
-        let stock = section("", "mbox:~/mail:INBOX=/var/mail/%u");
-        let one = user(Some("/home/vmail/example.jp/info"), Some("sdbox:~/dbox"));
-        assert_eq!(root(&one, &stock), "Sdbox /home/vmail/example.jp/info/dbox");
-        let three = section("/var/vmail/%d/%n", "maildir:~/mail");
-        assert_eq!(root(&user(None, None), &three), "Maildir /var/vmail/example.jp/info/mail");
-    }
-
-    #[test]
-    fn failures_in_dovecots_words() {
-        let unset = root(&user(None, None), &section("", ""));
-        assert_eq!(
-            unset,
-            "mail_location not set and autodetection failed: Mail storage autodetection failed with home=(not set)"
-        );
-        assert!(root(&user(None, None), &section("", "maildir:~/Maildir")).starts_with("Home directory not set"));
-        assert!(root(&user(Some("/h"), None), &section("", "mdbox:~/m")).contains("mdbox is not built"));
-        assert!(root(&user(Some("/h"), None), &section("", "maildir:~/m:INDEX=/i")).contains("INDEX= is not built"));
-    }
-}
+mod tests;

@@ -56,6 +56,8 @@ pub struct Loaded {
     pub offset: u64,
     /// The recipients that are not done, each with the attempts so far.
     pub pending: Vec<(u32, u32)>,
+    /// The sender has been told that it is delayed.
+    pub warned: bool,
 }
 
 /// A message that recovery found.
@@ -222,13 +224,18 @@ where
             }
         };
         let log = self.log();
-        let attempts = |number: u32| match log.recipient(id, number) {
-            RecipientState::Deferred { attempt, .. } => attempt,
+        let mut told = false;
+        let mut attempts = |number: u32| match log.recipient(id, number) {
+            RecipientState::Deferred { attempt, warned, .. } => {
+                told |= warned;
+                attempt
+            }
             RecipientState::Pending | RecipientState::Done => 0,
         };
         let pending = log.pending(id, file.envelope.recipients.len());
         let pending = pending.into_iter().map(|number| (number, attempts(number))).collect();
-        Ok(Loaded { envelope: file.envelope, body: file.file.into(), offset: CONTENT_OFFSET, pending })
+        let (body, offset) = (file.file.into(), CONTENT_OFFSET);
+        Ok(Loaded { envelope: file.envelope, body, offset, pending, warned: told })
     }
 
     /// `None` for a file that is gone or cannot be read; its next attempt will tell.

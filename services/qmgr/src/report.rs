@@ -1,14 +1,20 @@
 //! Log lines about recipients that no agent has tried, as Postfix's `error` and `retry` write them.
 
-use ipc_messages::delivery::{Outcome, Target, Verdict};
+use ipc_messages::delivery::{Outcome, Target};
 
 use crate::core::Now;
 
 /// `QID: to=<…>, orig_to=<…>, relay=none, delay=…, delays=a/b/0/0, dsn=…, status=… (…)`. `arrival` and `active` are in
 /// microseconds since 1970.
-pub fn untried(queue_id: &str, target: &Target, outcome: &Outcome, (arrival, active): (u64, u64), now: Now) -> String {
+pub fn untried(
+    queue_id: &str,
+    target: &Target,
+    outcome: &Outcome,
+    status: &str,
+    (arrival, active): (u64, u64),
+    now: Now,
+) -> String {
     let original = target.original.as_ref().map_or(String::new(), |original| format!(" orig_to=<{original}>,"));
-    let status = if outcome.verdict == Verdict::Bounced { "bounced" } else { "deferred" };
     let (intake, queued) = (active.saturating_sub(arrival), now.micros.saturating_sub(active));
     format!(
         "{queue_id}: to=<{}>,{original} relay={}, delay={}, delays={}/{}/0/0, dsn={}, status={status} ({})",

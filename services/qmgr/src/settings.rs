@@ -18,6 +18,9 @@ pub struct Settings {
     pub active_recipients: usize,
     pub defer_transports: Vec<String>,
     pub transport_retry_time: u64,
+    /// Seconds; 0 for never.
+    pub delay_warning_time: u64,
+    pub soft_bounce: bool,
     /// The transports of master.cf.
     pub transports: BTreeMap<String, Transport>,
 }
@@ -56,6 +59,8 @@ impl Settings {
             active_recipients: values.number("qmgr_message_recipient_limit") as usize,
             defer_transports: values.list("defer_transports").into_iter().map(String::from).collect(),
             transport_retry_time: values.number("transport_retry_time"),
+            delay_warning_time: values.number("delay_warning_time"),
+            soft_bounce: values.boolean("soft_bounce"),
             transports: section.transports.iter().map(transport).collect(),
         }
     }
@@ -86,7 +91,11 @@ fn policy(values: &Values, transport: &str, retry: RetryPolicy) -> Policy {
         },
         recipient_limit: default("_destination_recipient_limit") as usize,
         rate_delay: default("_destination_rate_delay"),
+        transport_rate_delay: default("_transport_rate_delay"),
         dead_time: retry.minimal_backoff_time,
         ..Policy::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
 //! `smtp`: the delivery agent behind the rows `smtp`, `relay` and `lmtp` of master.cf. It takes jobs from `qmgr`, speaks
-//! LMTP to the server that the nexthop names, and answers what became of each recipient.
+//! LMTP to the server that the nexthop names or SMTP to its mail exchangers, and answers what became of each recipient.
 //!
 //! [`delivery`] decides everything and knows no socket; [`service`] is its way to the outside.
 
@@ -7,6 +7,7 @@ mod delivery;
 mod destination;
 mod envelope;
 mod log_line;
+mod servers;
 mod service;
 mod settings;
 

@@ -1,13 +1,14 @@
-//! The agent as a worker: sockets, the connector, the channel to `qmgr`, and the clock for [`Delivery`].
+//! The agent as a worker: sockets, the connector, the channels to `qmgr` and `dns`, and the clock for [`Delivery`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipc_config::section::Section;
 use ipc_messages::delivery::{FromAgent, ToAgent};
-use worker::{Calls, ConnId, Cx, Frame, Hub, Peer, PeerId, Service, Setup, StartError, Why};
+use ipc_messages::dns::ToResolver;
+use worker::{Calls, ConnId, Cx, Frame, Hub, Outbox, Peer, PeerId, Service, Setup, StartError, Why};
 
 use crate::delivery::{Delivery, Order, SessionId};
 use crate::settings::Settings;
@@ -20,7 +21,14 @@ pub struct Agent {
     /// By index of the connector: sessions that wait for its answer, in the order in which they asked.
     asked: BTreeMap<u16, VecDeque<SessionId>>,
     qmgr: Option<PeerId>,
+    to_resolver: Outbox<ToResolver>,
+    /// A timer is set for what the resolver's channel did not take.
+    retrying: bool,
 }
+
+/// How soon a channel that was full is tried again.
+const RETRY: Duration = Duration::from_millis(5);
+const RETRY_TIMER: u64 = 0;
 
 impl Service for Agent {
     const NAME: &'static str = "smtp";
@@ -49,14 +57,23 @@ impl Service for Agent {
             sessions: BTreeMap::new(),
             asked: BTreeMap::new(),
             qmgr: None,
+            to_resolver: Outbox::default(),
+            retrying: false,
         })
     }
 
     fn peer_up(&mut self, cx: &mut Cx<()>, id: PeerId, peer: &Peer) {
-        if *peer == Peer::Hub(Hub::Qmgr) {
-            self.qmgr = Some(id);
-            let ready = self.delivery.ready();
-            self.tell(cx, &ready);
+        match peer {
+            Peer::Hub(Hub::Qmgr) => {
+                self.qmgr = Some(id);
+                let ready = self.delivery.ready();
+                self.tell(cx, &ready);
+            }
+            Peer::Hub(Hub::Resolver) => {
+                self.to_resolver.clear();
+                self.delivery.ask_again();
+            }
+            _ => {}
         }
     }
 
@@ -68,6 +85,13 @@ impl Service for Agent {
     }
 
     fn frame(&mut self, cx: &mut Cx<()>, id: PeerId, frame: Frame) {
+        if cx.hub(Hub::Resolver) == Some(id) {
+            match frame.decode() {
+                Ok((answer, _)) => self.delivery.answer(answer, now()),
+                Err(error) => cx.broken(id, error),
+            }
+            return;
+        }
         match frame.decode() {
             Ok((ToAgent::Deliver(job), fds)) => match fds.into_iter().next() {
                 Some(fd) => self.delivery.deliver(job, File::from(fd), now()),
@@ -126,9 +150,20 @@ impl Service for Agent {
         loop {
             self.delivery.end_of_turn();
             if !self.obey_all(cx) {
-                return;
+                break;
             }
         }
+        if let Some(resolver) = cx.hub(Hub::Resolver)
+            && !self.to_resolver.pump(cx, resolver)
+            && !std::mem::replace(&mut self.retrying, true)
+        {
+            cx.timer(RETRY, RETRY_TIMER);
+        }
+    }
+
+    /// The end of the turn tries the resolver's channel again.
+    fn timer(&mut self, _: &mut Cx<()>, _: u64) {
+        self.retrying = false;
     }
 
     fn reload(&mut self, _: &mut Cx<()>, section: Section) {
@@ -187,6 +222,7 @@ impl Agent {
             }
             Order::Log(line) => slog::info!(cx.log(), "{line}"),
             Order::Tell(message) => self.tell(cx, &message),
+            Order::Ask(question) => self.to_resolver.push(question, Vec::new()),
         }
     }
 

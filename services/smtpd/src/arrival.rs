@@ -8,13 +8,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipc_messages::anvil::{FromAnvil, ToAnvil};
-use ipc_messages::dns::{ClientName, Failure, FromResolver, ToResolver};
-use proto_smtp::body::Newlines;
-use proto_smtp::server::{Peer as SessionPeer, Session};
+use ipc_messages::dns::{ClientName, Failure, ToResolver};
 use worker::{ConnId, Cx, Hub, PeerId, Remote, Secured};
 
-use crate::client::{Client, label};
-use crate::{Smtpd, log_tls};
+use crate::Smtpd;
+use crate::client::Client;
+use crate::session::tls_line;
 
 /// How long a client waits for a hub that is not there.
 const HUB_WAIT: Duration = Duration::from_secs(2);
@@ -195,9 +194,8 @@ impl Smtpd {
         }
     }
 
-    /// The resolver has answered.
-    pub(crate) fn resolved(&mut self, cx: &mut Cx<()>, answer: FromResolver) {
-        let FromResolver::Name { corr, name } = answer else { return };
+    /// The resolver has told a name.
+    pub(crate) fn named(&mut self, cx: &mut Cx<()>, corr: u32, name: ClientName) {
         let Some(conn) = self.named.remove(&corr) else { return };
         let Some(arriving) = self.arriving.get_mut(&conn) else { return };
         arriving.name.answer(corr, name);
@@ -246,47 +244,20 @@ impl Smtpd {
         }
         let Some(Arriving { remote, secured, name, counts, .. }) = self.arriving.remove(&conn) else { return };
         let (name, counts) = (name.known().unwrap_or_else(nameless), counts.known().flatten());
-        let mut client = self.client(remote, secured, &name);
+        let mut client = Client::new(&self.config, self.session_config.clone(), remote, secured, name);
         client.counts = counts;
-        if let Some(warning) = client.address().and_then(|address| name.warning(address)) {
+        if let Some(warning) = client.address().and_then(|address| client.name.warning(address)) {
             slog::warn!(cx.log(), "{warning}");
         }
         slog::info!(cx.log(), "connect from {}", client.label());
         if let Some(how) = &client.secured {
-            log_tls(&self.config, cx, &client.label(), how);
+            if let Some(line) = tls_line(&self.config, client.label(), how) {
+                slog::info!(cx.log(), "{line}");
+            }
             self.count_tls(cx, conn, &mut client);
         }
         self.clients.insert(conn, client);
         self.drive(cx, conn);
-    }
-
-    /// A client whose session begins.
-    fn client(&self, remote: Remote, secured: Option<Secured>, name: &ClientName) -> Client {
-        let remote = match remote {
-            Remote::Inet { peer, local } => Some((peer, local)),
-            Remote::Unix { .. } => None,
-        };
-        let address = remote.map(|(peer, _)| peer.ip());
-        let excluded = address.is_none_or(|address| self.config.newline_exclusions.contains(address));
-        let peer = SessionPeer {
-            name: label(name.verified(), address),
-            tls: secured.is_some(),
-            newlines: if excluded { Newlines::Accept } else { self.config.newlines },
-            discard: self.config.discard,
-            trusted: false,
-        };
-        Client {
-            session: Session::new(self.session_config.clone(), peer),
-            remote,
-            name: name.verified().into(),
-            reverse_name: name.reverse().into(),
-            counts: None,
-            secured,
-            mechanism: String::new(),
-            mail: None,
-            asked: None,
-            held_back: false,
-        }
     }
 }
 

@@ -1,23 +1,27 @@
 //! One client: what is known of it, and its message.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ipc_config::postfix::match_list::NetworkList;
 use ipc_jail::sys::local_time;
 use ipc_messages::anvil::Event;
+use ipc_messages::dns::ClientName;
 use ipc_messages::envelope::{
     BodyType, Client as EnvelopeClient, Envelope, Notify, Origin, Recipient, Return, RewriteContext, Sasl, Trace,
 };
-use ipc_messages::lookup::{Known, Route};
 use ipc_messages::queue_id::QueueId;
 use proto_smtp::address::Address;
+use proto_smtp::body::Newlines;
 use proto_smtp::params::{self, MailParameters, RcptParameters};
 use proto_smtp::reply::Reply;
-use proto_smtp::server::{Question, Session};
+use proto_smtp::server::{Config as SessionConfig, Peer, Question, Session};
 use proto_smtp::xtext;
-use worker::Secured;
+use worker::{Remote, Secured};
 
 use crate::config::Config;
+use crate::policy::{Answers, Query};
 
 /// A client and its session.
 pub struct Client {
@@ -25,16 +29,18 @@ pub struct Client {
     pub session: Session,
     /// The client's address and ours; `None` on a unix socket.
     pub remote: Option<(SocketAddr, SocketAddr)>,
-    /// Verified name, or `unknown`.
-    pub name: String,
-    /// The name that the address leads to, verified or not, or `unknown`.
-    pub reverse_name: String,
+    /// What DNS says of the address.
+    pub name: ClientName,
+    label: String,
     /// Open connections from its address and their rate when it came, if it is counted.
     pub counts: Option<(u32, u32)>,
     /// What TLS agreed on, when it is on.
     pub secured: Option<Secured>,
     /// The mechanism of a login in progress, or of the one that succeeded.
     pub mechanism: String,
+    /// What the restrictions at connect, HELO and MAIL have put off (`defer_if_permit`), where `smtpd_delay_reject` does not
+    /// have them evaluated at RCPT.
+    pub deferred: [Option<Reply>; 3],
     /// The open transaction.
     pub mail: Option<Mail>,
     /// The question that waits for somebody else.
@@ -54,21 +60,29 @@ pub struct Mail {
     pub queue_id: Option<QueueId>,
     /// Accepted recipients.
     pub recipients: usize,
-    only: Option<String>,
+    /// The recipient, while there is one only.
+    pub only: Option<Address>,
     /// Why the message is lost already.
     pub lost: Option<Reply>,
 }
 
 /// A question that waits.
 pub enum Asked {
-    /// RCPT, until its recipient is looked up.
-    Rcpt {
+    /// A command, until its restrictions can be evaluated.
+    Check {
+        /// The command.
+        question: Box<Question>,
+        /// What was asked.
+        query: Query,
+        /// What was answered so far.
+        answers: Answers,
+    },
+    /// RCPT, until there are queue IDs.
+    QueueId {
         /// The recipient.
         recipient: Address,
         /// Its parameters.
         parameters: Box<RcptParameters>,
-        /// What trivial-rewrite said.
-        route: Option<Result<(Route, Known), String>>,
     },
     /// The end of the message, until it is on stable storage.
     EndOfMessage,
@@ -84,6 +98,47 @@ pub enum Asked {
 }
 
 impl Client {
+    /// A client whose session begins.
+    pub fn new(
+        config: &Config,
+        session: Arc<SessionConfig>,
+        remote: Remote,
+        secured: Option<Secured>,
+        name: ClientName,
+    ) -> Client {
+        let remote = match remote {
+            Remote::Inet { peer, local } => Some((peer, local)),
+            Remote::Unix { .. } => None,
+        };
+        let address = remote.map(|(peer, _)| peer.ip());
+        let mut label = label(name.verified(), address);
+        if let Some((peer, _)) = remote.filter(|_| config.log_ports) {
+            label.push_str(&format!(":{}", peer.port()));
+        }
+        let listed = |list: &NetworkList| address.is_none_or(|address| list.contains(address));
+        let peer = Peer {
+            name: label.clone(),
+            tls: secured.is_some(),
+            newlines: if listed(&config.newline_exclusions) { Newlines::Accept } else { config.newlines },
+            discard: config.discard,
+            announces_auth: address.is_none_or(|address| !config.sasl_exceptions.contains(address)),
+            trusted: false,
+        };
+        Client {
+            session: Session::new(session, peer),
+            remote,
+            name,
+            label,
+            deferred: [const { None }; 3],
+            counts: None,
+            secured,
+            mechanism: String::new(),
+            mail: None,
+            asked: None,
+            held_back: false,
+        }
+    }
+
     /// The client's address.
     pub fn address(&self) -> Option<IpAddr> {
         self.remote.map(|(remote, _)| remote.ip())
@@ -91,12 +146,12 @@ impl Client {
 
     /// The name, if it is verified.
     pub fn verified_name(&self) -> Option<&str> {
-        Some(self.name.as_str()).filter(|name| *name != "unknown")
+        Some(self.name.verified()).filter(|name| *name != "unknown")
     }
 
-    /// `name[address]`, as log lines have it.
-    pub fn label(&self) -> String {
-        label(&self.name, self.address())
+    /// `name[address]`, or `name[address]:port`, as log lines have it.
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// A new transaction.
@@ -114,7 +169,7 @@ impl Client {
             username: user.to_string(),
             sender: mail.parameters.auth.clone(),
         });
-        let trusted = self.address().is_none_or(|address| config.codes.networks.contains(address)) || sasl.is_some();
+        let trusted = self.rewrites_headers(config);
         Some(Envelope {
             queue_id,
             arrival,
@@ -123,8 +178,8 @@ impl Client {
             size: 0,
             origin: Origin::Network,
             client: Some(EnvelopeClient {
-                name: self.name.clone(),
-                reverse_name: self.reverse_name.clone(),
+                name: self.name.verified().into(),
+                reverse_name: self.name.reverse().into(),
                 address: self.address(),
                 port: self.remote.map(|(remote, _)| remote.port()),
                 helo: self.session.helo_name().map(str::to_string),
@@ -148,11 +203,23 @@ impl Client {
         })
     }
 
+    /// Whether the client's headers are completed as our own (`local_header_rewrite_clients`).
+    pub fn rewrites_headers(&self, config: &Config) -> bool {
+        let Some((peer, local)) = self.remote.map(|(peer, local)| (peer.ip(), local.ip())) else { return true };
+        config.rewrite_clients.iter().any(|word| match word.as_str() {
+            // The system gives a connection to one of its own addresses that same address at both ends.
+            "permit_inet_interfaces" => peer == local || peer.is_loopback(),
+            "permit_mynetworks" => config.policy.networks.contains(peer),
+            "permit_sasl_authenticated" => self.session.user().is_some(),
+            _ => false,
+        })
+    }
+
     /// A recipient that was accepted, as the envelope has it.
     pub fn recipient(&mut self, recipient: &Address, parameters: &RcptParameters) -> Recipient {
         if let Some(mail) = &mut self.mail {
             mail.recipients += 1;
-            mail.only = (mail.recipients == 1).then(|| recipient.quoted());
+            mail.only = (mail.recipients == 1).then(|| recipient.clone());
         }
         let notify = parameters.notify.map_or(Notify::default(), |given| {
             let chosen =
@@ -175,7 +242,7 @@ impl Client {
     pub fn received(&self, config: &Config) -> String {
         let helo = self.session.helo_name().unwrap_or("unknown");
         let address = self.address().map(literal).unwrap_or_else(|| "unknown".into());
-        let mut header = format!("Received: from {helo} ({} [{address}])\n", self.name);
+        let mut header = format!("Received: from {helo} ({} [{address}])\n", self.name.verified());
         if let Some(tls) = self.secured.as_ref().filter(|_| config.tls_header) {
             header.push_str(&format!(
                 "\t(using {} with cipher {} ({}/{} bits))\n\t(No client certificate requested)\n",
@@ -198,7 +265,7 @@ impl Client {
         // Postfix adds the zone's name as a comment.
         let date = format!("{} ({})", time.header_date(), time.zone);
         match mail.and_then(|mail| mail.only.as_ref()) {
-            Some(recipient) => header.push_str(&format!("{by}\n\tfor <{recipient}>; {date}\n")),
+            Some(recipient) => header.push_str(&format!("{by}\n\tfor <{}>; {date}\n", recipient.quoted())),
             None => header.push_str(&format!("{by};\n\t{date}\n")),
         }
         header
@@ -206,7 +273,7 @@ impl Client {
 }
 
 /// `name[address]`.
-pub fn label(name: &str, address: Option<IpAddr>) -> String {
+fn label(name: &str, address: Option<IpAddr>) -> String {
     format!("{name}[{}]", address.map_or_else(|| "unknown".into(), |address| address.to_string()))
 }
 

@@ -1,19 +1,20 @@
 //! The parameters of smtpd, taken from its section once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ipc_config::postfix::match_list::NetworkList;
-use ipc_config::postfix::restrictions::Restriction;
+use ipc_config::postfix::match_list::{MatchList, NetworkList, Query, Style};
+use ipc_config::postfix::restrictions::Rule;
 use ipc_config::section::Section;
 use proto_smtp::body::Newlines;
 use proto_smtp::server::{Config as SessionConfig, Dialect, Keywords, Matcher, Smtp, TlsLevel};
+use store_tables::{Context, Maps, Part, TableFlags};
 
 use crate::limits::Limits;
-use crate::policy::Codes;
+use crate::policy::{Codes, Policy, Unlisted};
 
 /// What all sessions of this process share, but for the SASL mechanisms, which the authentication server tells.
-#[derive(Debug)]
 pub struct Config {
     /// `myhostname`
     pub hostname: String,
@@ -21,18 +22,26 @@ pub struct Config {
     pub mail_name: String,
     /// `smtpd_timeout`
     pub timeout: Duration,
+    /// `smtpd_starttls_timeout`
+    pub tls_timeout: Duration,
     /// `smtpd_peername_lookup`
     pub look_up_names: bool,
+    /// `smtpd_client_port_logging`
+    pub log_ports: bool,
     /// `smtpd_client_*_limit`
     pub limits: Limits,
     /// `smtpd_delay_reject`
     pub delay_reject: bool,
-    /// `smtpd_reject_unlisted_recipient`
-    pub reject_unlisted: bool,
+    /// `smtpd_relay_before_recipient_restrictions`
+    pub relay_first: bool,
+    /// `smtpd_reject_unlisted_recipient`, `smtpd_reject_unlisted_sender`
+    pub unlisted: Unlisted,
     /// The lists, by parameter.
-    pub restrictions: BTreeMap<String, Vec<Restriction>>,
-    /// Networks and reply codes.
-    pub codes: Codes,
+    pub restrictions: BTreeMap<String, Vec<Rule>>,
+    /// What their restrictions depend on.
+    pub policy: Policy,
+    /// `soft_bounce`
+    pub soft_bounce: bool,
     /// `smtpd_forbid_bare_newline`
     pub newlines: Newlines,
     /// `smtpd_forbid_bare_newline_exclusions`
@@ -41,30 +50,33 @@ pub struct Config {
     pub discard: Keywords,
     /// SASL, when it is on.
     pub sasl: Option<Sasl>,
+    /// `smtpd_sasl_exceptions_networks`: clients to which AUTH is not announced.
+    pub sasl_exceptions: NetworkList,
     /// `smtpd_tls_auth_only`, or implied by `smtpd_tls_security_level = encrypt`.
     pub tls_auth_only: bool,
     /// `smtpd_tls_loglevel`
     pub tls_log: bool,
     /// `smtpd_tls_received_header`
     pub tls_header: bool,
+    /// `local_header_rewrite_clients`
+    pub rewrite_clients: Vec<String>,
     /// `smtpd_sasl_authenticated_header`
     pub sasl_header: bool,
     session: Smtp,
 }
 
 /// SASL parameters.
-#[derive(Debug, Clone)]
 pub struct Sasl {
     /// `smtpd_sasl_path`, for the log.
     pub path: String,
-    /// `smtpd_sasl_local_domain`
-    pub realm: String,
     /// `smtpd_sasl_service`
     pub service: String,
     /// `smtpd_sasl_security_options`
     options: Vec<String>,
     /// `smtpd_sasl_tls_security_options`
     tls_options: Vec<String>,
+    /// `smtpd_sasl_mechanism_filter`
+    filter: Words,
 }
 
 impl Config {
@@ -80,48 +92,43 @@ impl Config {
             ("may", ..) | ("", _, true) => TlsLevel::May,
             _ => TlsLevel::None,
         };
-        let networks = |name: &str| {
-            section.networks.get(name).cloned().unwrap_or(NetworkList { parents: false, items: Vec::new() })
-        };
-        let forbidden = words("smtpd_forbidden_commands");
-        let noop = words("smtpd_noop_commands");
         Config {
             hostname: values.text("myhostname").into(),
             mail_name: values.text("mail_name").into(),
             timeout: values.time("smtpd_timeout"),
+            tls_timeout: values.time("smtpd_starttls_timeout"),
             look_up_names: values.boolean("smtpd_peername_lookup"),
+            log_ports: values.boolean("smtpd_client_port_logging"),
             limits: Limits::new(section),
             delay_reject: values.boolean("smtpd_delay_reject"),
-            reject_unlisted: values.boolean("smtpd_reject_unlisted_recipient"),
-            restrictions: section.restrictions.clone(),
-            codes: Codes {
-                networks: networks("mynetworks"),
-                reject: code("reject_code"),
-                relay: code("relay_domains_reject_code"),
-                unknown_local: code("unknown_local_recipient_reject_code"),
-                unknown_virtual_alias: code("unknown_virtual_alias_reject_code"),
-                unknown_virtual_mailbox: code("unknown_virtual_mailbox_reject_code"),
-                unknown_relay: code("unknown_relay_recipient_reject_code"),
-                show_table: values.boolean("show_user_unknown_table_name"),
+            relay_first: values.boolean("smtpd_relay_before_recipient_restrictions"),
+            unlisted: Unlisted {
+                sender: values.boolean("smtpd_reject_unlisted_sender"),
+                recipient: values.boolean("smtpd_reject_unlisted_recipient"),
             },
+            restrictions: section.restrictions.clone(),
+            policy: policy(section),
+            soft_bounce: values.boolean("soft_bounce"),
             newlines: match values.text("smtpd_forbid_bare_newline") {
                 "no" => Newlines::Accept,
                 "reject" => Newlines::Reject,
                 _ => Newlines::Normalize,
             },
-            newline_exclusions: networks("smtpd_forbid_bare_newline_exclusions"),
+            newline_exclusions: networks(section, "smtpd_forbid_bare_newline_exclusions"),
             // A word that is no keyword is reported when the configuration is checked.
             discard: Keywords::parse(values.text("smtpd_discard_ehlo_keywords")).unwrap_or_default(),
             sasl: section.foreign("sasl").map(|_| Sasl {
                 path: values.text("smtpd_sasl_path").into(),
-                realm: values.text("smtpd_sasl_local_domain").into(),
                 service: values.text("smtpd_sasl_service").into(),
                 options: words("smtpd_sasl_security_options"),
                 tls_options: words("smtpd_sasl_tls_security_options"),
+                filter: Words::new(section, "smtpd_sasl_mechanism_filter"),
             }),
+            sasl_exceptions: networks(section, "smtpd_sasl_exceptions_networks"),
             tls_auth_only: values.boolean("smtpd_tls_auth_only") || level == TlsLevel::Encrypt,
             tls_log: values.number("smtpd_tls_loglevel") > 0,
             tls_header: values.boolean("smtpd_tls_received_header"),
+            rewrite_clients: words("local_header_rewrite_clients"),
             sasl_header: values.boolean("smtpd_sasl_authenticated_header"),
             session: Smtp {
                 banner: values.text("smtpd_banner").into(),
@@ -137,21 +144,20 @@ impl Config {
                 helo_required: values.boolean("smtpd_helo_required"),
                 disable_vrfy: values.boolean("disable_vrfy_command"),
                 strict_envelopes: values.boolean("strict_rfc821_envelopes"),
+                allow_min_user: values.boolean("allow_min_user"),
                 smtputf8: values.boolean("smtputf8_enable"),
+                strict_smtputf8: values.boolean("strict_smtputf8"),
                 tls: level,
                 broken_auth_clients: values.boolean("broken_sasl_auth_clients"),
                 bare_newline_code: code("smtpd_forbid_bare_newline_reject_code"),
-                forbidden_commands: matcher(forbidden),
-                noop_commands: matcher(noop),
+                note_bare_newline: values.text("smtpd_forbid_bare_newline") == "note",
+                forbid_unauth_pipelining: values.boolean("smtpd_forbid_unauth_pipelining"),
+                forbidden_commands: matcher(Words::new(section, "smtpd_forbidden_commands")),
+                noop_commands: matcher(Words::new(section, "smtpd_noop_commands")),
                 soft_bounce: values.boolean("soft_bounce"),
                 ..Smtp::default()
             },
         }
-    }
-
-    /// The list of a parameter.
-    pub fn list(&self, name: &str) -> &[Restriction] {
-        self.restrictions.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The settings of a session, with the mechanisms that the authentication server offers.
@@ -160,13 +166,57 @@ impl Config {
         if let Some(sasl) = &self.sasl {
             let allowed = |options: &[String]| -> Vec<String> {
                 let fits = |(_, properties): &&(String, Vec<String>)| suits(properties, options);
-                mechanisms.iter().filter(fits).map(|(name, _)| name.clone()).collect()
+                let fitting = mechanisms.iter().filter(fits).map(|(name, _)| name.clone());
+                fitting.filter(|name| sasl.filter.contain(name)).collect()
             };
             smtp.mechanisms_under_tls = allowed(&sasl.tls_options);
             smtp.mechanisms_in_clear = if self.tls_auth_only { Vec::new() } else { allowed(&sasl.options) };
         }
         SessionConfig { hostname: self.hostname.clone(), dialect: Dialect::Smtp(smtp) }
     }
+}
+
+/// What restrictions depend on.
+fn policy(section: &Section) -> Policy {
+    let values = &section.transport;
+    let code = |name: &str| values.number(name) as u16;
+    let text = |name: &str| values.text(name).to_string();
+    let parents = values.list("parent_domain_matches_subdomains");
+    Policy {
+        networks: networks(section, "mynetworks"),
+        classes: section.classes.clone(),
+        sender_login_maps: values.list("smtpd_sender_login_maps").into_iter().map(str::to_string).collect(),
+        null_key: text("smtpd_null_access_lookup_key"),
+        delimiter: text("recipient_delimiter"),
+        origin: text("myorigin"),
+        parents: parents.contains(&"smtpd_access_maps"),
+        show_table: values.boolean("show_user_unknown_table_name"),
+        allow_routing: values.boolean("allow_untrusted_routing"),
+        defer_unknown_address: values.text("unknown_address_tempfail_action") == "defer",
+        defer_unknown_helo: values.text("unknown_helo_hostname_tempfail_action") == "defer",
+        codes: Codes {
+            reject: code("reject_code"),
+            defer: code("defer_code"),
+            relay: code("relay_domains_reject_code"),
+            access_reject: code("access_map_reject_code"),
+            access_defer: code("access_map_defer_code"),
+            invalid_hostname: code("invalid_hostname_reject_code"),
+            non_fqdn: code("non_fqdn_reject_code"),
+            unknown_hostname: code("unknown_hostname_reject_code"),
+            unknown_client: code("unknown_client_reject_code"),
+            unknown_address: code("unknown_address_reject_code"),
+            plaintext: code("plaintext_reject_code"),
+            multi_recipient_bounce: code("multi_recipient_bounce_reject_code"),
+            unknown_local: code("unknown_local_recipient_reject_code"),
+            unknown_virtual_alias: code("unknown_virtual_alias_reject_code"),
+            unknown_virtual_mailbox: code("unknown_virtual_mailbox_reject_code"),
+            unknown_relay: code("unknown_relay_recipient_reject_code"),
+        },
+    }
+}
+
+fn networks(section: &Section, name: &str) -> NetworkList {
+    section.networks.get(name).cloned().unwrap_or(NetworkList { parents: false, items: Vec::new() })
 }
 
 /// Whether a mechanism with these properties is allowed by `noplaintext`, `noanonymous`, … (postconf(5),
@@ -184,13 +234,35 @@ fn suits(properties: &[String], options: &[String]) -> bool {
     })
 }
 
-/// Words, and the pattern of Postfix's default for `smtpd_forbidden_commands`: anything that does not begin with a letter.
-fn matcher(words: Vec<String>) -> Matcher {
-    let bogus = words.iter().any(|word| word.contains("^[^A-Z]"));
-    Matcher::new(move |command| {
-        words.iter().any(|word| word.eq_ignore_ascii_case(command))
-            || (bogus && !command.starts_with(|first: char| first.is_ascii_alphabetic()))
-    })
+/// A list of words. Its tables hold their entries themselves (the compiler sees to that), so that none can fail.
+#[derive(Clone)]
+struct Words {
+    list: MatchList,
+    tables: BTreeMap<String, Arc<Maps>>,
+}
+
+impl Words {
+    fn new(section: &Section, name: &str) -> Words {
+        let list = section.strings.get(name).cloned().unwrap_or(MatchList { style: Style::Strings, items: Vec::new() });
+        let open = |table: &str| {
+            let maps = Maps::parse(name, table, TableFlags::default(), &Context::system()).ok()?;
+            Some((table.to_string(), Arc::new(maps)))
+        };
+        let tables = list.tables().filter_map(open).collect();
+        Words { list, tables }
+    }
+
+    fn contain(&self, word: &str) -> bool {
+        let lookup = |query: Query<'_>| match self.tables.get(query.table) {
+            Some(maps) => maps.find(query.key, Part::Full).map(|value| value.is_some()).map_err(drop),
+            None => Err(()),
+        };
+        self.list.matches(word, lookup).unwrap_or(false)
+    }
+}
+
+fn matcher(words: Words) -> Matcher {
+    Matcher::new(move |command| words.contain(command))
 }
 
 #[cfg(test)]

@@ -110,8 +110,7 @@ impl Smtpd {
     }
 
     fn with_who(&self, client: &Client, judge: impl FnOnce(Who<'_>) -> Option<Refusal>) -> Option<Refusal> {
-        let label = client.label();
         let (service, hostname) = (&self.service, &self.config.hostname);
-        judge(Who { label: &label, address: client.address()?, service, hostname })
+        judge(Who { label: client.label(), address: client.address()?, service, hostname })
     }
 }

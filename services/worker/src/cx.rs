@@ -75,6 +75,7 @@ pub(crate) enum Pending {
     Over(ConnId, Why),
     Input(ConnId),
     PeerLost(PeerId),
+    Child(i32),
 }
 
 /// A process that acts for an account, as `auth` asks for it ([`FromWorker::Acting`]).
@@ -511,11 +512,11 @@ impl<D: Send + 'static> Cx<D> {
         self.watches.get(&key).map(|fd| fd.as_fd())
     }
 
-    /// Ends [`Cx::watch`] and closes the descriptor.
-    pub fn unwatch(&mut self, key: u64) {
-        if let Some(fd) = self.watches.remove(&key) {
-            // It closes now and leaves the set by itself.
-            let _ = self.registry.deregister(&mut SourceFd(&fd.as_raw_fd()));
-        }
+    /// Ends [`Cx::watch`] and gives the descriptor back.
+    pub fn unwatch(&mut self, key: u64) -> Option<OwnedFd> {
+        let fd = self.watches.remove(&key)?;
+        // It was in the set, or the service would not have it here.
+        let _ = self.registry.deregister(&mut SourceFd(&fd.as_raw_fd()));
+        Some(fd)
     }
 }

@@ -1,36 +1,41 @@
 //! Children of a worker that is a template: copies without exec, each with a life of its own.
 //!
 //! A worker that detaches has one thread: its pool is never used. The child takes nothing along but its log and what it
-//! names; it must not return to the loop, and does not. Between the two there is one socket pair, the *lifeline*, on which
-//! nothing is ever said: its end tells the template that the child is gone, and the child that the template is.
+//! names; it must not return to the loop, and does not. Between the two there is one pair of packet sockets, the *lifeline*:
+//! its end tells the template that the child is gone, and the child that the template is. What a child says on it is input
+//! like any other ([`crate::Service::child_says`]); a template never waits for a child.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use ipc_log::Sender as LogSender;
 use ipc_messages::log::Severity;
+use ipc_wire::packet::{self, Packet};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::cx::{Cx, Source};
+
+/// The largest packet of a child.
+const MAX_PACKET: usize = 4096;
 
 /// What a child has, beside what it was given by name.
 #[derive(Debug)]
 pub struct Detached {
     /// The way to the log, in no other tag than the template's until the child takes one of its own.
     pub log: LogSender,
-    /// Readable once the template is gone: the service is being stopped.
+    /// A packet socket to the template. At its end the template is gone: the service is being stopped.
     pub lifeline: OwnedFd,
 }
 
 /// The children of a template.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
-    living: Vec<(Pid, OwnedFd)>,
+    living: BTreeMap<i32, OwnedFd>,
     /// Their lifeline has ended; their status is still to come.
     ending: Vec<Pid>,
 }
@@ -46,13 +51,18 @@ impl Children {
         !self.ending.is_empty()
     }
 
-    /// A lifeline has ended.
-    pub(crate) fn ended(&mut self, registry: &Registry, pid: i32) {
-        let Some(at) = self.living.iter().position(|(child, _)| child.as_raw() == pid) else { return };
-        let (child, lifeline) = self.living.swap_remove(at);
+    /// What a child says; `None` when its lifeline has ended, or anything but a packet comes.
+    pub(crate) fn receive(&self, pid: i32) -> io::Result<Option<Packet>> {
+        self.living.get(&pid).map_or(Ok(None), |lifeline| packet::receive(lifeline.as_fd(), MAX_PACKET))
+    }
+
+    /// A lifeline has ended, or is to end. Returns whether it was there.
+    pub(crate) fn ended(&mut self, registry: &Registry, pid: i32) -> bool {
+        let Some(lifeline) = self.living.remove(&pid) else { return false };
         // It closes now and leaves the set by itself.
         let _ = registry.deregister(&mut SourceFd(&lifeline.as_raw_fd()));
-        self.ending.push(child);
+        self.ending.push(Pid::from_raw(pid));
+        true
     }
 
     /// Takes the status of those that are gone; returns the ones that were killed, with their signals.
@@ -79,17 +89,16 @@ impl<D: Send + 'static> Cx<D> {
     ///
     /// # Panics
     /// When the pool was used: the child would miss its threads.
-    pub fn detach(&mut self, keep: &[RawFd], life: impl FnOnce(Detached)) -> io::Result<Pid> {
+    pub fn detach(&mut self, keep: &[RawFd], life: impl FnOnce(Detached)) -> io::Result<i32> {
         assert!(!self.pool.has_threads(), "a worker with threads forks");
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
+        let (ours, theirs) = packet::pair()?;
         let log = self.log.apart()?;
         match ipc_jail::sys::fork()? {
             Some(pid) => {
                 let token = Source::Child(pid.as_raw()).token();
                 self.registry.register(&mut SourceFd(&ours.as_raw_fd()), token, Interest::READABLE)?;
-                self.children.living.push((pid, ours));
-                Ok(pid)
+                self.children.living.insert(pid.as_raw(), ours);
+                Ok(pid.as_raw())
             }
             None => {
                 let own = [theirs.as_raw_fd(), log.descriptor()];
@@ -100,6 +109,11 @@ impl<D: Send + 'static> Cx<D> {
                 ipc_jail::sys::exit(0)
             }
         }
+    }
+
+    /// Says something to a child, now. False when it was not said: the child is gone, or reads nothing and has much to read.
+    pub fn tell_child(&self, pid: i32, bytes: &[u8]) -> bool {
+        self.children.living.get(&pid).is_some_and(|lifeline| packet::send(lifeline.as_fd(), bytes, &[]).is_ok())
     }
 }
 

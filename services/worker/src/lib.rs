@@ -104,6 +104,10 @@ pub trait Service: Sized {
     fn readable(&mut self, _cx: &mut Cx<Self::Done>, _key: u64) {}
     /// A job on the pool is done.
     fn done(&mut self, _cx: &mut Cx<Self::Done>, _done: Self::Done) {}
+    /// A child that this process detached says something, with its descriptors.
+    fn child_says(&mut self, _cx: &mut Cx<Self::Done>, _pid: i32, _packet: &[u8], _fds: Vec<OwnedFd>) {}
+    /// A child is gone.
+    fn child_ended(&mut self, _cx: &mut Cx<Self::Done>, _pid: i32) {}
     /// After all events of a turn, before its output leaves.
     fn end_of_turn(&mut self, _cx: &mut Cx<Self::Done>) {}
     /// A new configuration section: for work that begins from now on.

@@ -258,7 +258,7 @@ impl<S: Service> Worker<S> {
             Source::Peer(id) => self.peer(id, event),
             Source::Connection(slot) => self.connection(slot, event),
             Source::Watch(key) => self.service.readable(&mut self.cx, key),
-            Source::Child(pid) => self.cx.children.ended(&self.cx.registry, pid),
+            Source::Child(pid) => self.child(pid),
         }
     }
 
@@ -294,6 +294,7 @@ impl<S: Service> Worker<S> {
         match pending {
             Pending::Over(id, why) => self.over(id, why),
             Pending::Input(id) => self.read(id),
+            Pending::Child(pid) => self.child(pid),
             Pending::PeerLost(id) => self.remove_peer(id),
         }
     }
@@ -458,6 +459,23 @@ impl<S: Service> Worker<S> {
                 }
             }
         }
+    }
+
+    /// A child says something, or is gone. One that talks without end does not keep the loop from others.
+    fn child(&mut self, pid: i32) {
+        for _ in 0..ROUNDS {
+            match self.cx.children.receive(pid) {
+                Ok(Some(packet)) => self.service.child_says(&mut self.cx, pid, &packet.bytes, packet.fds),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Ok(None) | Err(_) => {
+                    if self.cx.children.ended(&self.cx.registry, pid) {
+                        self.service.child_ended(&mut self.cx, pid);
+                    }
+                    return;
+                }
+            }
+        }
+        self.cx.pending.push_back(Pending::Child(pid));
     }
 
     // Peers.

@@ -1,12 +1,15 @@
 """Reload, crash and kill while mail flows: nothing acknowledged is lost, nobody is refused."""
+import contextlib
 import os
 import random
+import re
+import signal
 import time
 
 from cases import case
 from lib import site
 from lib.load import Load
-from lib.system import kill, wait_until
+from lib.system import kill, run, wait_until
 
 USERS = 5
 
@@ -85,6 +88,70 @@ def _(world):
         killed, len(load.acknowledged), doubled, sum(load.trouble.values()), load.trouble.most_common(5)))
     assert len(load.acknowledged) > 1000, "hardly any mail was taken"
     wait_until(lambda: system.queue() == "Mail queue is empty\n", "an empty queue", 120)
+
+
+def taken(world, data):
+    try:
+        return world.send(data=data)
+    except AssertionError:
+        return None
+
+
+@case("full-disk", "a full queue disk: 452, what was taken survives the death of its keepers, and mail flows when there is room", targets=("ours",))
+def _(world):
+    spool, filler = "/var/spool/posthorn", "/var/spool/posthorn/filler"
+    os.makedirs(spool, exist_ok=True)
+    # The journal takes 64 MiB of it.
+    run("mount", "-t", "tmpfs", "-o", "size=112m,mode=755", "tmpfs", spool)
+    system = world.tutorial_003()
+    world.send(data=b"Subject: before\r\n\r\n")
+    world.wait_mails(1)
+    stuck = [pid for pid, name in system.workers().items() if name in ("lmtp", "deliver")]
+    for pid in stuck:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        world.send(data=b"Subject: taken\r\n\r\n")
+        with open(filler, "wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(65536))
+        client = world.smtp()
+        for size in (10, 600000):
+            client.command("MAIL FROM:<a@extdomain.test>", r"250 2\.1\.0 Ok")
+            client.command("RCPT TO:<%s>" % site.USER, r"250 2\.1\.5 Ok")
+            client.content(b"Subject: refused\r\n\r\n" + (b"x" * 70 + b"\r\n") * (size // 70) + b"end", r"452 4\.3\.1 Insufficient system storage")
+        world.wait_log("no queue file: .*No space left on device")
+        for pid, name in system.workers().items():
+            if name in ("cleanup", "qmgr"):
+                kill(pid)
+    finally:
+        for pid in stuck:
+            os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: any("Subject: taken" in mail for mail in world.mails()), "the message that was taken", 40)
+    os.unlink(filler)
+    # As any sender, this one comes again when it is told to: cleanup has only just been replaced.
+    wait_until(lambda: taken(world, b"Subject: after\r\n\r\n"), "a message to be taken")
+    wait_until(lambda: any("Subject: after" in mail for mail in world.mails()), "mail after the disk has room again", 40)
+    assert not any("Subject: refused" in mail for mail in world.mails())
+
+
+@case("backlog", "1,500 messages wait for an LMTP server that is stuck, and none is put off when it goes on", targets=("ours",), limit=180)
+def _(world):
+    system = world.tutorial_003(count=USERS)
+    world.send(("user0@" + site.DOMAIN,))
+    world.wait_mails(1, "user0@" + site.DOMAIN)
+    stuck = [pid for pid, name in system.workers().items() if name in ("lmtp", "deliver")]
+    for pid in stuck:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        load = Load(world, ["user%d@%s" % (number, site.DOMAIN) for number in range(USERS)], patient=False)
+        load.start(4, 1500)
+        load.join(90)
+    finally:
+        for pid in stuck:
+            os.kill(pid, signal.SIGCONT)
+    assert len(load.acknowledged) == 1500, (len(load.acknowledged), dict(load.trouble))
+    assert load.check(60) == 0
+    assert not re.search(r"warning: channel|status=deferred", "\n".join(world.journal.lines)), "a channel broke or mail was put off"
 
 
 @case("stop-and-start", "what was taken before a stop is delivered after the next start")

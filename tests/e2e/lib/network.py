@@ -10,7 +10,11 @@ import subprocess
 import time
 
 SERVER, EXTHOST = "172.28.45.212", "198.51.100.10"
-HOSTS = {"mailhost.maildomain.test": SERVER, "exthost.extdomain.test": EXTHOST, "mail.example.jp": SERVER}
+HOSTS = {"mailhost.maildomain.test": SERVER, "exthost.extdomain.test": EXTHOST}
+# Domains out there: one with a server, one whose best exchanger is dead, one that believes that we take its mail.
+ADDRESSES = {"mail.example.jp": SERVER, "implicit.test": EXTHOST, "dead.two.test": "172.28.45.1"}
+EXCHANGERS = [("extdomain.test", "exthost.extdomain.test", 10), ("two.test", "dead.two.test", 10),
+              ("two.test", "exthost.extdomain.test", 20), ("loop.test", "mailhost.maildomain.test", 10)]
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,8 +42,9 @@ class Network:
         self.name_server()
 
     def name_server(self):
-        names = ["--host-record=%s,%s" % pair for pair in HOSTS.items() if pair[0] != "mail.example.jp"]
-        names.append("--address=/mail.example.jp/" + SERVER)
+        names = ["--host-record=%s,%s" % pair for pair in HOSTS.items()]
+        names += ["--address=/%s/%s" % pair for pair in ADDRESSES.items()]
+        names += ["--mx-host=%s,%s,%d" % exchanger for exchanger in EXCHANGERS]
         subprocess.Popen(["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--local=/#/",
                           "--listen-address=127.0.0.1", "--bind-interfaces", "--user=root", "--pid-file=", *names],
                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -57,15 +62,26 @@ class Network:
         return self.outside_socket(port, timeout)
 
     def outside_socket(self, port, timeout):
+        made = self.made_outside()
+        made.settimeout(timeout)
+        made.bind((EXTHOST, 0))
+        made.connect((SERVER, port))
+        return made
+
+    def outside_listener(self, port):
+        """A socket that listens on `port` of EXTHOST."""
+        made = self.made_outside()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((EXTHOST, port))
+        made.listen(20)
+        return made
+
+    def made_outside(self):
         # A socket belongs to the namespace in which it was made; the thread comes home at once.
         if libc.setns(self.outside, CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), "setns")
         try:
-            made = socket.socket()
-            made.settimeout(timeout)
-            made.bind((EXTHOST, 0))
+            return socket.socket()
         finally:
             if libc.setns(self.home, CLONE_NEWNET) != 0:
                 raise OSError(ctypes.get_errno(), "setns")
-        made.connect((SERVER, port))
-        return made

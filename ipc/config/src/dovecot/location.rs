@@ -117,6 +117,25 @@ impl MailLocation {
         Ok(location)
     }
 
+    /// A part of the location that would put files elsewhere than we do, by its key. `VOLATILEDIR=` and `LISTINDEX=` are for
+    /// files that only Dovecot has.
+    pub fn unbuilt_part(&self) -> Option<&'static str> {
+        let parts = [
+            ("INBOX=", !self.inbox.is_empty()),
+            ("INDEX=", !self.index.is_empty() && self.index != "MEMORY"),
+            ("INDEXPVT=", !self.index_private.is_empty()),
+            ("CONTROL=", !self.control.is_empty()),
+            ("ALT=", !self.alt.is_empty()),
+            ("LAYOUT=", !self.layout.is_empty() && !self.layout.eq_ignore_ascii_case("maildir++")),
+            ("SUBSCRIPTIONS=", !self.subscriptions.is_empty()),
+            ("DIRNAME=", !self.dirname.is_empty()),
+            ("MAILBOXDIR=", !self.mailbox_dir.is_empty()),
+            ("BROKENCHAR=", self.broken_char.is_some()),
+            ("UTF-8", self.utf8),
+        ];
+        parts.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
+    }
+
     fn empty(driver: Driver, path: String) -> MailLocation {
         MailLocation {
             driver,
@@ -243,6 +262,27 @@ mod tests {
             ..MailLocation::empty(Driver::Sdbox, "/m/%d/%n".to_owned())
         };
         assert_eq!(MailLocation::parse(long).unwrap(), expected);
+    }
+
+    #[test]
+    fn parts_that_are_not_built_are_named() {
+        for (text, expected) in [
+            ("maildir:~/m", None),
+            ("maildir:~/m:LAYOUT=Maildir++:INDEX=MEMORY:VOLATILEDIR=/v", None),
+            ("maildir:~/m:INBOX=/i", Some("INBOX=")),
+            ("maildir:~/m:INDEX=/i", Some("INDEX=")),
+            ("maildir:~/m:INDEXPVT=/i", Some("INDEXPVT=")),
+            ("maildir:~/m:CONTROL=/i", Some("CONTROL=")),
+            ("sdbox:~/m:ALT=/i", Some("ALT=")),
+            ("maildir:~/m:LAYOUT=fs", Some("LAYOUT=")),
+            ("maildir:~/m:SUBSCRIPTIONS=x", Some("SUBSCRIPTIONS=")),
+            ("sdbox:~/m:FULLDIRNAME=x", Some("DIRNAME=")),
+            ("sdbox:~/m:MAILBOXDIR=x", Some("MAILBOXDIR=")),
+            ("maildir:~/m:BROKENCHAR=~", Some("BROKENCHAR=")),
+            ("maildir:~/m:UTF-8", Some("UTF-8")),
+        ] {
+            assert_eq!(MailLocation::parse(text).unwrap().unbuilt_part(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -241,7 +241,7 @@ pub const DRIVERS: [(&str, bool); 14] = [
     ("oauth2", false),
     ("pam", false),
     ("passwd", false),
-    ("prefetch", false),
+    ("prefetch", true),
     ("shadow", false),
     ("sql", false),
 ];

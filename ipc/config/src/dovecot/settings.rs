@@ -283,8 +283,9 @@ mod tests {
     #[test]
     fn both_dialects_say_where_mail_is() {
         for text in [
-            "mail_location = sdbox:~/m:INDEX=/i/%u:LAYOUT=fs\n",
-            "mail_driver = sdbox\nmail_path = ~/m\nmail_index_path = /i/%u\nmailbox_list_layout = fs\n",
+            "mail_location = sdbox:~/m:INDEX=/i/%u:LAYOUT=fs:CONTROL=/c:INBOX=/b\n",
+            "mail_driver = sdbox\nmail_path = ~/m\nmail_index_path = /i/%u\nmailbox_list_layout = fs\n\
+             mail_control_path = /c\nmail_inbox_path = /b\n",
         ] {
             let location = conf(text).global().mail_location().unwrap();
             assert_eq!(location.driver, Driver::Sdbox);
@@ -292,6 +293,7 @@ mod tests {
                 (location.path.as_str(), location.index.as_str(), location.layout.as_str()),
                 ("~/m", "/i/%u", "fs")
             );
+            assert_eq!((location.control.as_str(), location.inbox.as_str()), ("/c", "/b"));
         }
     }
 }

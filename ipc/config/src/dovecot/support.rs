@@ -182,10 +182,11 @@ fn authentication(conf: &DovecotConf, found: &mut Diagnostics) {
 fn driver(kind: &str, database: &Database, deny: bool, found: &mut Diagnostics) {
     let name = database.driver.as_str();
     let problem = match DRIVERS.iter().find(|(known, _)| *known == name) {
-        Some((_, true)) => return,
+        // What a password database has fetched is for user databases alone.
+        Some((_, true)) if name != "prefetch" || kind == "userdb" => return,
         _ if name.is_empty() => return,
         Some((_, false)) => format!("{kind} driver {name} is not supported yet: lookups in it fail"),
-        None => format!("Unknown {kind} driver '{name}'"),
+        _ => format!("Unknown {kind} driver '{name}'"),
     };
     not_built(deny, &database.at, "driver", problem, "use passwd-file or static", found);
 }
@@ -240,10 +241,79 @@ fn location(name: &str, at: &Location, text: &str, found: &mut Diagnostics) {
             let problem = format!("mailbox format {} is not supported yet", location.driver.name());
             found.warning(at, name, problem, "users whose userdb gives no mail location of its own cannot log in");
         }
+        Ok(location) if location.unbuilt_part().is_some() => {
+            let part = location.unbuilt_part().unwrap_or_default();
+            let problem = format!("{part} in a mail location is not supported yet: {text}");
+            found.warning(at, name, problem, "users of this location cannot log in and get no mail");
+        }
         Ok(location) if location.driver == Driver::Sdbox => {
             let problem = "sdbox mailboxes move one way for now: Dovecot's own index in them is not read";
             found.warning(at, name, problem, "keep a copy of mailboxes that Dovecot made");
         }
         Ok(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::dovecot::files::memory::Memory;
+
+    /// What is found in a configuration, each as its severity and what it is about.
+    fn found(text: &str) -> Vec<(Severity, String)> {
+        let files = Memory::new([("/c/d.conf", text)]);
+        let (conf, mut found) = DovecotConf::read(Path::new("/c/d.conf"), &files).unwrap();
+        report(&conf, &mut found);
+        found.iter().map(|one| (one.severity, one.problem.clone())).collect()
+    }
+
+    #[test]
+    fn what_is_not_built_is_reported_by_name() {
+        for (text, severity, problem) in [
+            ("mail_plugins = quota", Severity::Warning, "mail plugin quota is not supported yet (Limits of storage.)"),
+            (
+                "mail_plugins = acl",
+                Severity::Error,
+                "mail plugin acl is not supported yet (Access rights of mailboxes.)",
+            ),
+            ("mail_plugins = nonsense", Severity::Error, "mail plugin nonsense is not known"),
+            (
+                "auth_mechanisms = plain digest-md5",
+                Severity::Warning,
+                "mechanism DIGEST-MD5 is not supported yet and not offered",
+            ),
+            ("auth_mechanisms = x-y", Severity::Warning, "Unknown authentication mechanism 'X-Y'"),
+            (
+                "passdb {\n driver = pam\n}",
+                Severity::Warning,
+                "passdb driver pam is not supported yet: lookups in it fail",
+            ),
+            ("passdb {\n driver = prefetch\n}", Severity::Warning, "Unknown passdb driver 'prefetch'"),
+            ("mail_chroot = /srv", Severity::Error, "mail_chroot is not supported yet"),
+            ("mail_max_keyword_length = 9", Severity::Warning, "mail_max_keyword_length is not supported yet"),
+            (
+                "mail_location = maildir:~/m:INDEX=/i",
+                Severity::Warning,
+                "INDEX= in a mail location is not supported yet: maildir:~/m:INDEX=/i",
+            ),
+            (
+                "mail_driver = maildir\nmail_path = ~/m\nmail_control_path = /c",
+                Severity::Warning,
+                "CONTROL= in a mail location is not supported yet: maildir:~/m:CONTROL=/c",
+            ),
+            ("namespace {\n location = mbox:~/m\n}", Severity::Warning, "mailbox format mbox is not supported yet"),
+        ] {
+            let found = found(&format!("{text}\n"));
+            assert!(found.contains(&(severity, problem.to_owned())), "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_built_is_not_reported() {
+        let text = "userdb {\n driver = prefetch\n}\npassdb {\n driver = static\n}\nlmtp_save_to_detail_mailbox = yes\n\
+            mail_location = maildir:~/m:VOLATILEDIR=/v\n";
+        assert_eq!(found(text), []);
     }
 }

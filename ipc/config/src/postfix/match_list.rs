@@ -110,6 +110,18 @@ impl MatchList {
         MatchList { style: Style::Strings, items: items(settings, name, false) }
     }
 
+    /// The same for a program that opens no file. A table that is not written out in the list is an error.
+    pub fn inline_strings(settings: &mut Settings<'_>, name: &str) -> MatchList {
+        let list = MatchList::strings(settings, name);
+        let is_inline = |table: &&str| table.starts_with("static:") || table.contains(":{");
+        let others: Vec<String> = list.tables().filter(|table| !is_inline(table)).map(str::to_owned).collect();
+        for table in others {
+            let problem = format!("the table {table} is not built in here");
+            settings.error(name, problem, "write its entries into the list: inline:{ key = value }");
+        }
+        list
+    }
+
     /// The list of domains that a parameter holds.
     pub fn domains(settings: &mut Settings<'_>, name: &str) -> MatchList {
         let style = Style::Domains { parents: parents_match(settings, name) };

@@ -14,6 +14,7 @@ pub mod network;
 pub mod postconf;
 pub mod restrictions;
 pub mod settings;
+pub mod smtpd;
 pub mod system;
 pub mod table;
 pub mod value;

@@ -101,9 +101,14 @@ impl<'a> Settings<'a> {
             Kind::Size { .. } => drop(self.size(name)),
             Kind::Time { .. } => drop(self.time(name)),
             Kind::Choice(_) => drop(self.choice(name)),
-            Kind::Text | Kind::Raw | Kind::List | Kind::Maps | Kind::Networks | Kind::Domains | Kind::Restrictions => {
-                drop(self.text(name))
-            }
+            Kind::Text
+            | Kind::Raw
+            | Kind::List
+            | Kind::Maps
+            | Kind::Networks
+            | Kind::Domains
+            | Kind::Strings
+            | Kind::Restrictions => drop(self.text(name)),
         }
     }
 

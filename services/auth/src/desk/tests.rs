@@ -1,5 +1,7 @@
 //! Logins and lookups over files in memory: what goes in, what comes out, when.
 
+mod settings;
+
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 

@@ -2,127 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use ipc_messages::envelope::{Envelope, Recipient};
+use ipc_messages::envelope::{Envelope, Origin};
 use ipc_messages::intake::INITIAL_CREDIT;
 use store_queue::fs::Fs;
 use store_queue::fs::model::{Fault, Model};
-use store_queue::journal::Geometry;
 use store_queue::queue_file::QueueFile;
 use store_queue::testing::envelope;
 use store_queue::{DiskError, Folder};
 
+use super::testing::{Bench, id, peer};
 use super::*;
-use crate::disk::{Disk, Opened};
 use crate::message::{MAX_INLINE, TOO_BIG};
-
-const GEOMETRY: Geometry = Geometry { segments: 4, segment_size: 1024 * 1024 };
-
-/// cleanup with its disk; peers are the test.
-struct Bench {
-    core: Core,
-    disk: Disk<Model>,
-    told: Vec<(PeerId, FromCleanup)>,
-    asked: Vec<ToLookup>,
-    qmgr: Vec<ToQmgr>,
-    fds: usize,
-    log: Vec<String>,
-}
-
-fn peer() -> PeerId {
-    PeerId::for_tests(1)
-}
-
-fn id(number: u64) -> QueueId {
-    QueueId::short(1, number)
-}
-
-impl Bench {
-    fn open(fs: &Model) -> Result<Bench, DiskError> {
-        let Opened { disk, live, damage } = Disk::open(fs.clone(), GEOMETRY, 1_700_000_000_000_000)?;
-        assert!(damage.is_empty());
-        let core = Core::new(Settings::default(), &live, 0);
-        Ok(Bench { core, disk, told: vec![], asked: vec![], qmgr: vec![], fds: 0, log: vec![] })
-    }
-
-    fn new() -> Bench {
-        let mut bench = Bench::open(&Model::new()).unwrap();
-        bench.core.lookup_up();
-        bench.core.client_up(peer());
-        bench
-    }
-
-    /// Turns, until there is nothing to do.
-    fn settle(&mut self) {
-        loop {
-            let actions = self.core.end_of_turn(true);
-            if actions.is_empty() {
-                return;
-            }
-            for action in actions {
-                match action {
-                    Action::Tell(peer, message) => self.told.push((peer, message)),
-                    Action::Ask(question) => self.asked.push(question),
-                    Action::Qmgr(message, fds) => {
-                        self.fds += fds.len();
-                        self.qmgr.push(message);
-                    }
-                    Action::Log(line, _) => self.log.push(line),
-                    Action::Work(work) => {
-                        let done = self.disk.perform(work);
-                        self.core.done(done);
-                    }
-                }
-            }
-        }
-    }
-
-    fn say(&mut self, message: ToCleanup) {
-        self.core.intake(peer(), message, |_| ("date".into(), "stamp".into())).unwrap();
-    }
-
-    /// Answers every question with the address itself.
-    fn answer(&mut self) {
-        for question in std::mem::take(&mut self.asked) {
-            let ToLookup::Expand { corr, address } = question else { panic!("{question:?}") };
-            self.core.answer(FromLookup::Expanded { corr, recipients: Ok(vec![address]), more: false });
-        }
-        self.settle();
-    }
-
-    fn begin(&mut self, number: u32) {
-        let envelope = Box::new(Envelope { size: 0, ..envelope(id(70_000 + u64::from(number)), 0) });
-        self.say(ToCleanup::Begin { id: number, envelope });
-        let recipient =
-            Recipient { address: "a@example.net".into(), original: None, dsn_orcpt: None, notify: Default::default() };
-        self.say(ToCleanup::Recipient { id: number, recipient });
-    }
-
-    /// A whole message with a body of about so many bytes.
-    fn message(&mut self, number: u32, size: usize) {
-        self.begin(number);
-        for piece in vec![b'x'; size].chunks(MAX_PIECE) {
-            self.say(ToCleanup::Body { id: number, bytes: piece.to_vec() });
-            self.settle();
-        }
-        self.say(ToCleanup::Commit { id: number });
-        self.settle();
-        self.answer();
-    }
-
-    fn queued(&self) -> Vec<u32> {
-        let queued = |(_, message): &(PeerId, FromCleanup)| match message {
-            FromCleanup::Queued { id } => Some(*id),
-            _ => None,
-        };
-        self.told.iter().filter_map(queued).collect()
-    }
-
-    fn refused(&self) -> Vec<&str> {
-        let refused = |(_, message): &'_ (PeerId, FromCleanup)| matches!(message, FromCleanup::Refused { .. });
-        let refused = self.told.iter().filter(|told| refused(told));
-        refused.map(|(_, m)| if let FromCleanup::Refused { reply, .. } = m { reply.as_str() } else { "" }).collect()
-    }
-}
 
 #[test]
 fn numbers_come_unasked_and_again_when_asked_for() {
@@ -161,7 +51,7 @@ fn a_message_is_queued_when_its_recipients_are_known() {
         panic!("{:?}", bench.qmgr)
     };
     let envelope = Envelope::decode(envelope).unwrap();
-    assert_eq!((envelope.size, bench.fds), (17, 1));
+    assert_eq!((envelope.size, bench.contents.len()), (17, 1));
     let recipients: Vec<_> = envelope.recipients.iter().map(|r| (r.address.as_str(), r.original.as_deref())).collect();
     assert_eq!(recipients, [("b@example.net", Some("a@example.net")), ("c@example.net", Some("a@example.net"))]);
     assert!(!bench.core.is_idle());
@@ -225,7 +115,7 @@ fn large_mail_is_paced_written_as_it_comes_and_told_with_its_file() {
     assert!(credit + INITIAL_CREDIT >= 3 * MAX_INLINE as u64 - CREDIT_PORTION);
     let told = bench.qmgr.iter().find(|message| matches!(message, ToQmgr::New { .. }));
     assert!(matches!(told, Some(ToQmgr::New { in_file: true, envelope, .. }) if envelope.is_empty()));
-    assert_eq!(bench.fds, 0);
+    assert_eq!(bench.contents.len(), 0);
     bench.core.tick(1, false);
     bench.settle();
     assert!(bench.core.is_idle());
@@ -235,7 +125,7 @@ fn large_mail_is_paced_written_as_it_comes_and_told_with_its_file() {
 fn what_is_too_large_is_refused_at_once_and_leaves_nothing() {
     let fs = Model::new();
     let mut bench = Bench::open(&fs).unwrap();
-    bench.core.settings.message_size_limit = 2 * MAX_INLINE as u64;
+    bench.core.reload(Settings { message_size_limit: 2 * MAX_INLINE as u64, ..Settings::default() });
     bench.begin(1);
     for _ in 0..40 {
         bench.say(ToCleanup::Body { id: 1, bytes: vec![b'x'; MAX_PIECE] });
@@ -260,7 +150,7 @@ fn a_new_qmgr_is_told_of_everything_once() {
         .filter_map(|message| if let ToQmgr::New { queue_id, .. } = message { Some(*queue_id) } else { None })
         .collect();
     assert_eq!(told, (1..=200).map(|number| id(70_000 + number)).collect::<Vec<_>>());
-    assert_eq!((bench.qmgr.last(), bench.fds), (Some(&ToQmgr::Replayed), 200));
+    assert_eq!((bench.qmgr.last(), bench.contents.len()), (Some(&ToQmgr::Replayed), 200));
 }
 
 #[test]
@@ -320,9 +210,63 @@ fn a_full_disk_is_told_and_nothing_is_half_queued() {
         fs.fail(Fault::Full, fs.operations()..usize::MAX, 1);
         bench.message(1, size);
         assert_eq!((bench.queued(), bench.refused()), (vec![], vec![NO_SPACE]));
+        assert!(fs.list("tmp").unwrap().is_empty(), "what was written of it is gone");
         fs.fail(Fault::Full, 0..0, 1);
         bench.message(2, size);
         assert_eq!(bench.queued(), [2]);
+    }
+}
+
+/// A message stays in the journal for as long as there is no room for its queue file, whoever comes and goes meanwhile.
+#[test]
+fn a_queue_file_that_finds_no_room_loses_nothing() {
+    let fs = Model::new();
+    let mut bench = Bench::open(&fs).unwrap();
+    bench.core.lookup_up();
+    bench.core.qmgr_up();
+    bench.message(1, 1000);
+    fs.fail(Fault::Full, fs.operations()..usize::MAX, 1);
+    for _ in 0..3 {
+        bench.core.order(FromQmgr::Spill { queue_id: id(70_001), place: Place::Deferred });
+        bench.settle();
+        assert!(matches!(bench.qmgr.last(), Some(ToQmgr::Spilled { result: Err(_), .. })));
+        assert!(fs.list("tmp").unwrap().is_empty() && fs.list("deferred").unwrap().is_empty());
+    }
+    bench.core.qmgr_down();
+    bench.core.tick(100, false);
+    bench.settle();
+    bench.core.qmgr_up();
+    bench.settle();
+    let told = |message: &&ToQmgr| matches!(message, ToQmgr::New { in_file: false, .. });
+    assert_eq!(bench.qmgr.iter().filter(told).count(), 2, "when it came, and to the new qmgr");
+    fs.fail(Fault::Full, 0..0, 1);
+    bench.core.order(FromQmgr::Spill { queue_id: id(70_001), place: Place::Deferred });
+    bench.settle();
+    QueueFile::open(&fs, Folder::Deferred, id(70_001)).unwrap().verify_content().unwrap();
+}
+
+#[test]
+fn room_on_the_disk_is_kept_from_strangers_alone() {
+    let limit = Settings::default().message_size_limit;
+    for (free, minfree, expected) in [
+        (limit / 2 * 3, 0, vec![NO_SPACE; 2]),
+        (limit / 2 * 3 + 1, 0, vec![]),
+        (2 * limit, 2 * limit, vec![NO_SPACE; 2]),
+        (2 * limit + 1, 2 * limit, vec![]),
+    ] {
+        let fs = Model::new();
+        let mut bench = Bench::open(&fs).unwrap();
+        bench.core.reload(Settings { queue_minfree: minfree, ..Settings::default() });
+        bench.core.lookup_up();
+        fs.leave_free(free);
+        bench.message(1, 10);
+        bench.message(2, 2 * MAX_INLINE);
+        let bounce = Envelope { origin: Origin::Bounce, ..envelope(id(70_003), 0) };
+        bench.begin_with(3, bounce);
+        bench.end(3);
+        assert_eq!(bench.refused(), expected, "{free} bytes free, queue_minfree = {minfree}");
+        assert_eq!(bench.queued().len(), 3 - expected.len());
+        assert!(fs.list("tmp").unwrap().is_empty());
     }
 }
 

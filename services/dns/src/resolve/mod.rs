@@ -1,6 +1,6 @@
 //! The resolver without sockets and clocks: questions, messages and the time go in; packets and answers come out.
 //!
-//! A question is answered from `/etc/hosts`, then from the cache, then by the servers. Equal questions that are on their way
+//! A question is answered from `/etc/hosts` (where that is wanted), then from the cache, then by the servers. Equal questions that are on their way
 //! are asked once. Every question is answered: what a server says, or [`Failure::Temporary`] after the time limits of
 //! resolv.conf. Aliases are followed over several answers, at most [`message::MAX_ALIASES`] of them; at most [`MAX_ACTIVE`]
 //! questions are on their way at once and at most [`MAX_WAITING`] askers wait.
@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use hickory_proto::rr::RecordType;
-use ipc_messages::dns::{ClientName, Failure, Family, Found, FromResolver, ToResolver};
+use ipc_messages::dns::{ClientName, Failure, Family, Found, FromResolver, Source, ToResolver};
 
 use crate::hosts::Hosts;
 use crate::resolv_conf::ResolvConf;
@@ -161,8 +161,8 @@ impl<A: Copy> Resolver<A> {
                     None => self.look_up(Some(Question::pointer(address)), waiter, now),
                 }
             }
-            ToResolver::Host { corr, name, family } => {
-                self.host(&name, family, Waiter { asker, corr, wants: Wants::Host }, now);
+            ToResolver::Host { corr, name, family, source } => {
+                self.host(&name, family, source, Waiter { asker, corr, wants: Wants::Host }, now);
             }
             ToResolver::Mx { corr, name } => {
                 let question = Question::new(&name, RecordType::MX);
@@ -175,8 +175,11 @@ impl<A: Copy> Resolver<A> {
         }
     }
 
-    fn host(&mut self, name: &str, family: Family, waiter: Waiter<A>, now: Instant) {
-        let listed = self.hosts.addresses(name, family);
+    fn host(&mut self, name: &str, family: Family, source: Source, waiter: Waiter<A>, now: Instant) {
+        let listed = match source {
+            Source::Native => self.hosts.addresses(name, family),
+            Source::Dns => Vec::new(),
+        };
         if !listed.is_empty() {
             let records = listed.into_iter().map(Data::Address).collect();
             return self.tell(waiter, &Ok(Found { records, secure: false }), now);
@@ -341,7 +344,7 @@ impl<A: Copy> Resolver<A> {
             Wants::Pointer(client) => match pointed(outcome) {
                 Ok(name) => {
                     let wants = Wants::Forward(client, name.clone());
-                    return self.host(&name, Family::of(client), Waiter { asker, corr, wants }, now);
+                    return self.host(&name, Family::of(client), Source::Native, Waiter { asker, corr, wants }, now);
                 }
                 Err(name) => FromResolver::Name { corr, name },
             },

@@ -63,7 +63,7 @@ impl Bench {
     }
 
     fn ask_host(&mut self, name: &str) {
-        self.ask(ToResolver::Host { corr: 1, name: name.into(), family: Family::V4 });
+        self.ask(ToResolver::Host { corr: 1, name: name.into(), family: Family::V4, source: Source::Native });
     }
 
     /// The only packet that is under way.
@@ -209,15 +209,21 @@ fn hosts_come_first() {
     assert_eq!(bench.name(), ClientName::Verified("mail.test".into()));
     bench.ask_host("OTHER");
     assert_eq!(bench.hosts().unwrap().records, addresses(&[CLIENT]));
-    bench.ask(ToResolver::Host { corr: 1, name: "half".into(), family: Family::V6 });
+    bench.ask(ToResolver::Host { corr: 1, name: "half".into(), family: Family::V6, source: Source::Native });
     assert_eq!(bench.sent.len(), 1, "the other family may be in DNS");
+    bench.ask(ToResolver::Host { corr: 1, name: "other".into(), family: Family::V4, source: Source::Dns });
+    assert_eq!(bench.sent.len(), 2, "the file is not for everybody");
 }
 
 #[test]
 fn equal_questions_are_asked_once() {
     let mut bench = Bench::local();
     bench.ask_host("a.example");
-    bench.resolver.ask("two", ToResolver::Host { corr: 7, name: "A.EXAMPLE.".into(), family: Family::V4 }, bench.now);
+    bench.resolver.ask(
+        "two",
+        ToResolver::Host { corr: 7, name: "A.EXAMPLE.".into(), family: Family::V4, source: Source::Native },
+        bench.now,
+    );
     bench.settle();
     bench.answer(&[a("a.example.", [192, 0, 2, 1])]);
     let askers: Vec<&str> = bench.answers.iter().map(|(asker, _)| *asker).collect();

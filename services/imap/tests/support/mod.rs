@@ -54,6 +54,7 @@ pub fn section(location: &str) -> Section {
         ("mail_fsync", "optimized"),
         ("mail_debug", "yes"),
         ("imap_idle_notify_interval", "120"),
+        ("imap_hibernate_timeout", "1"),
         ("imap_id_send", "name *"),
         ("imap_capability", ""),
         ("imap_logout_format", "in=%i out=%o expunged=%{expunged}"),
@@ -111,7 +112,7 @@ impl World {
                 uid: account.0,
                 gid: account.1,
                 groups: Vec::new(),
-                max_files: 256,
+                max_files: 1024,
                 max_memory: None,
                 without_landlock: true,
                 local_sockets: false,
@@ -213,6 +214,18 @@ impl World {
     /// Gives an order as the master does.
     pub fn order(&self, order: &ToWorker) {
         packet::send(self.control.as_fd(), &postcard::to_stdvec(order).unwrap(), &[]).unwrap();
+    }
+
+    /// Waits until every session is parked.
+    pub fn parked(&self) {
+        wait(|| self.children().is_empty().then_some(()));
+    }
+
+    /// The processes of sessions.
+    pub fn children(&self) -> Vec<u32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = fs::read_to_string(children).unwrap();
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
     }
 
     /// Waits for the template's end.

@@ -5,7 +5,7 @@ mod memory;
 
 use memory::{ARRIVAL, Memory};
 use proto_imap::limits;
-use proto_imap::session::{Now, Parked, ResumeError, Session, Settings};
+use proto_imap::session::{Now, Parked, ResumeError, STILL_HERE, Session, Settings};
 
 const NOW: Now = Now { unix: ARRIVAL, monotonic_ms: 0 };
 
@@ -27,7 +27,7 @@ fn login(memory: &Memory) -> Session<Memory> {
 fn resume(parked: &Parked, memory: &Memory) -> Result<Session<Memory>, ResumeError> {
     let bytes = postcard::to_stdvec(parked).unwrap();
     let parked: Parked = postcard::from_bytes(&bytes).unwrap();
-    Session::resume(parked, Settings::default(), memory.clone(), NOW)
+    Session::resume(parked, 0, Settings::default(), memory.clone(), NOW)
 }
 
 fn with_messages(count: usize) -> (Memory, Session<Memory>) {
@@ -59,6 +59,32 @@ fn an_idling_client_does_not_notice() {
     assert_eq!(say(&mut session, ""), news);
     assert_eq!(say(&mut session, "DONE\r\n"), "d OK Idle completed.\r\n");
     assert_eq!(say(&mut session, "e FETCH $ UID\r\n"), "* 1 FETCH (UID 2)\r\ne OK Fetch completed.\r\n");
+}
+
+/// The clock and the counters go on: a reminder is due when it would have been, and the log tells the whole session.
+#[test]
+fn time_and_counters_go_on() {
+    let (memory, mut session) = with_messages(1);
+    let at = |seconds: u64| Now { monotonic_ms: seconds * 1000, ..NOW };
+    session.process(b"d IDLE\r\n", at(10));
+    session.sent(session.output().len());
+    assert_eq!(session.deadline(), 130_000);
+    let before = session.statistics();
+    let parked = session.park().unwrap();
+    let resumed = Session::resume(parked.clone(), 2, Settings::default(), memory.clone(), at(300)).unwrap();
+    assert_eq!(resumed.deadline(), 370_000, "the third reminder");
+    assert_eq!(resumed.statistics().bytes_out, before.bytes_out + 2 * STILL_HERE.len() as u64);
+    assert_eq!(resumed.activity(at(301)), "IDLE running for 291.000 secs");
+
+    let (memory, mut session) = with_messages(1);
+    session.process(b"d NOOP\r\n", at(10));
+    session.sent(session.output().len());
+    let parked = session.park().unwrap();
+    let mut resumed = Session::resume(parked, 0, Settings::default(), memory, at(1809)).unwrap();
+    resumed.tick(at(1809));
+    assert!(!resumed.is_closed());
+    resumed.tick(at(10 + limits::SESSION_IDLE_SECONDS));
+    assert_eq!(resumed.farewell(), Some("Disconnected for inactivity."));
 }
 
 #[test]
@@ -123,7 +149,7 @@ fn what_does_not_fit_is_refused() {
             let mut changed = bytes.clone();
             changed[at] = value;
             let Ok(parked) = postcard::from_bytes::<Parked>(&changed) else { continue };
-            if let Ok(mut session) = Session::resume(parked, Settings::default(), memory.clone(), NOW) {
+            if let Ok(mut session) = Session::resume(parked, 0, Settings::default(), memory.clone(), NOW) {
                 resumed += 1;
                 session.process(b"DONE\r\nb UID FETCH 1:* FLAGS\r\nc FETCH 1 BODY[]\r\nd NOOP\r\n", NOW);
             }

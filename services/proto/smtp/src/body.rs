@@ -6,6 +6,8 @@
 //! The security of the decoder is its end: with [`Newlines::Normalize`] and [`Newlines::Reject`] only CRLF "." CRLF ends
 //! DATA, as no two programs agree about other ends (SMTP smuggling).
 
+use std::num::NonZeroUsize;
+
 use memchr::memchr;
 
 /// `smtpd_forbid_bare_newline`: what to make of a LF without CR.
@@ -178,36 +180,49 @@ impl Decoder {
 }
 
 /// Turns lines that end in LF into the content of DATA.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Encoder {
-    inside_line: bool,
+    /// Octets of the line so far, the doubled dot not counted.
+    column: usize,
+    line_limit: usize,
 }
 
 impl Encoder {
-    /// At the start of a message.
-    pub fn new() -> Self {
-        Self::default()
+    /// At the start of a message. Lines of more than `line_limit` octets are broken (`smtp_line_length_limit`).
+    pub fn new(line_limit: Option<NonZeroUsize>) -> Self {
+        // A continued line holds the space that it begins with and something of the text.
+        Self { column: 0, line_limit: line_limit.map_or(usize::MAX, |limit| limit.get().max(2)) }
     }
 
-    /// Encodes `input` into `out`: each LF becomes CRLF, a dot at the start of a line is doubled.
+    /// Encodes `input` into `out`: each LF becomes CRLF, a dot at the start of a line is doubled, and a line that is too long
+    /// goes on after CRLF and a space.
     pub fn encode(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
         out.reserve(input.len() + input.len() / 16 + 4);
         while let Some(&first) = input.first() {
-            if !self.inside_line && first == b'.' {
+            if self.column == 0 && first == b'.' {
                 out.push(b'.');
             }
             let newline = memchr(b'\n', input);
-            out.extend_from_slice(&input[..newline.unwrap_or(input.len())]);
-            self.inside_line = newline.is_none();
+            let mut text = &input[..newline.unwrap_or(input.len())];
+            while let Some((fits, rest)) = text.split_at_checked(self.line_limit - self.column)
+                && !rest.is_empty()
+            {
+                out.extend_from_slice(fits);
+                out.extend_from_slice(b"\r\n ");
+                (text, self.column) = (rest, 1);
+            }
+            out.extend_from_slice(text);
+            self.column += text.len();
             let Some(newline) = newline else { return };
             out.extend_from_slice(b"\r\n");
+            self.column = 0;
             input = &input[newline + 1..];
         }
     }
 
     /// Ends the content; a last line without LF is ended first.
     pub fn finish(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(if self.inside_line { b"\r\n.\r\n" } else { b".\r\n" });
+        out.extend_from_slice(if self.column > 0 { b"\r\n.\r\n" } else { b".\r\n" });
     }
 }
 

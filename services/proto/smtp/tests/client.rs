@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use cut::Cut;
 use proto_smtp::{
     address::{self, Address, Syntax},
-    client::{Action, Client, Config, Envelope, Recipient, Tls},
+    client::{Action, Client, Config, Envelope, Hello, Recipient, Tls},
     params::{MailParameters, RcptParameters, Supported},
 };
 use transcript::{Step, Transcript, unescape};
@@ -129,6 +129,7 @@ fn config(settings: &[(String, String)]) -> Config {
             "authenticate" => config.authenticate = true,
             "discard" => config.discard = value.split(' ').map(str::to_owned).collect(),
             "trust_5xx_greeting" => config.skip_5xx_greeting = false,
+            "hello" => config.hello = if value == "helo" { Hello::Helo } else { Hello::AsGreeted },
             _ => panic!("no setting {name}"),
         }
     }

@@ -86,6 +86,8 @@ pub struct Active {
     pub fate: Fate,
     /// A queue file is being made by `cleanup`.
     pub spilling: bool,
+    /// The sender has been told that it is delayed.
+    pub warned: bool,
     /// Agents that died with it.
     pub crashes: u32,
 }
@@ -125,6 +127,7 @@ impl Active {
             phase: Phase::Delivering,
             fate: Fate::Delivery,
             spilling: false,
+            warned: false,
             crashes: 0,
         }
     }

@@ -30,8 +30,16 @@ pub(super) struct Transport {
 #[derive(Debug)]
 struct Agent {
     peer: PeerId,
+    /// Jobs that it takes at once; 0 once it drains.
     window: u32,
     busy: u32,
+}
+
+impl Transport {
+    /// Nobody takes jobs of it.
+    fn is_deserted(&self) -> bool {
+        self.agents.iter().all(|agent| agent.window == 0)
+    }
 }
 
 /// A delivery that an agent has.
@@ -75,7 +83,7 @@ impl Core {
         let now = self.seconds();
         loop {
             let Some(transport) = self.transports.get_mut(name) else { return };
-            if transport.agents.is_empty() && !transport.stash.is_empty() && transport.lonely.is_none() {
+            if transport.is_deserted() && !transport.stash.is_empty() && transport.lonely.is_none() {
                 transport.lonely = Some(now);
                 return self.actions.push(Action::Wake(name.to_string()));
             }
@@ -122,9 +130,14 @@ impl Core {
         match message {
             FromAgent::Ready { transport, window } => {
                 let known = self.transports.get_mut(transport.as_str()).ok_or(())?;
-                known.agents.retain(|agent| agent.peer != peer);
-                known.agents.push(Agent { peer, window: window.clamp(1, MAX_WINDOW), busy: 0 });
-                known.lonely = None;
+                let window = window.min(MAX_WINDOW);
+                match known.agents.iter_mut().find(|agent| agent.peer == peer) {
+                    Some(agent) => agent.window = window,
+                    None => known.agents.push(Agent { peer, window, busy: 0 }),
+                }
+                if window > 0 {
+                    known.lonely = None;
+                }
             }
             FromAgent::Outcomes { job, outcomes } => {
                 for outcome in outcomes {
@@ -264,7 +277,7 @@ impl Core {
         let lonely: Vec<(Arc<str>, u64)> = self
             .transports
             .iter()
-            .filter(|(_, transport)| transport.agents.is_empty())
+            .filter(|(_, transport)| transport.is_deserted())
             .filter_map(|(name, transport)| Some((name.clone(), transport.lonely?)))
             .collect();
         for (name, since) in lonely {

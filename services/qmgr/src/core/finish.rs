@@ -42,6 +42,9 @@ impl Core {
         if active.fate == Fate::Delete {
             return self.settle(id);
         }
+        if self.settings.soft_bounce {
+            active.replace(soften);
+        }
         let null_sender = active.envelope.sender.is_empty();
         let deferred = active.recipients.iter().any(|recipient| matches!(recipient, Recipient::Deferred(_)));
         if deferred && self.settings.retry.is_expired(now, active.arrival(), null_sender) {
@@ -56,12 +59,18 @@ impl Core {
             Recipient::Bounced(outcome) => Some(outcome),
             _ => None,
         });
+        let late = self.settings.delay_warning_time > 0 && now >= active.arrival() + self.settings.delay_warning_time;
+        let delays = active.reports(|recipient| match recipient {
+            Recipient::Deferred(outcome) if late && !active.warned => Some(outcome),
+            _ => None,
+        });
+        let retry_until = (active.arrival() + self.settings.retry.maximal_queue_lifetime) * 1_000_000;
         let mut successes = active.reports(|recipient| match recipient {
             Recipient::Finished(outcome) if outcome.verdict == Verdict::Sent => Some(outcome),
             _ => None,
         });
         successes.retain(|report| report.dsn_notify & Notify::SUCCESS.bits() != 0);
-        let wanted = [(Kind::Failure, failures), (Kind::Success, successes)];
+        let wanted = [(Kind::Failure, failures), (Kind::Delay { retry_until }, delays), (Kind::Success, successes)];
         let wanted: Vec<_> = wanted.into_iter().filter(|(_, reports)| !reports.is_empty()).collect();
         if wanted.is_empty() {
             return self.settle(id);
@@ -124,12 +133,15 @@ impl Core {
         if let Some(reason) = &failed {
             self.actions.push(Action::Warning(format!("{message}: no notification: {reason}")));
         }
-        if kind == Kind::Failure {
-            active.replace(|recipient| match recipient {
+        match kind {
+            Kind::Failure => active.replace(|recipient| match recipient {
                 Recipient::Bounced(outcome) if failed.is_some() => Recipient::Deferred(outcome),
                 Recipient::Bounced(outcome) => Recipient::Finished(outcome),
                 other => other,
-            });
+            }),
+            // The next attempt asks again for one that was not to be had.
+            Kind::Delay { .. } => active.warned = failed.is_none(),
+            Kind::Success => {}
         }
         if let Phase::Telling(open) = active.phase {
             active.phase = Phase::Telling(open - 1);
@@ -159,8 +171,8 @@ impl Core {
                 }
                 Recipient::Deferred(Told { dsn, text, .. }) => {
                     let attempt = active.attempts[number as usize] + 1;
-                    let deferral =
-                        Deferral { next_attempt: active.due, attempt, dsn: dsn.clone(), reason: text.clone() };
+                    let (next_attempt, warned) = (active.due, active.warned);
+                    let deferral = Deferral { next_attempt, attempt, warned, dsn: dsn.clone(), reason: text.clone() };
                     self.outcomes.push(Outcome::Deferred { id, recipient: number, deferral });
                 }
                 Recipient::Done | Recipient::Waiting | Recipient::Resolving | Recipient::Queued => {}
@@ -274,6 +286,20 @@ impl Core {
             _ => self.reopen.push((id, folder)),
         }
     }
+}
+
+/// `soft_bounce`: what failed for good failed for now.
+fn soften(recipient: Recipient) -> Recipient {
+    match recipient {
+        Recipient::Bounced(outcome) => Recipient::Deferred(softened(outcome)),
+        other => other,
+    }
+}
+
+/// The outcome with a status of the class 4, as Postfix's agents report it under `soft_bounce`.
+pub(super) fn softened(mut outcome: Told) -> Told {
+    outcome.dsn.replace_range(..outcome.dsn.len().min(1), "4");
+    outcome
 }
 
 /// Bytes of text in a report, as [`MAX_PIECE`] counts them.

@@ -18,6 +18,9 @@ mod active;
 mod admin;
 mod deliver;
 mod finish;
+mod intake;
+mod routes;
+mod stored;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -196,11 +199,14 @@ impl Core {
     /// New settings, for what begins from now on. Transports that are new are taken up.
     pub fn reload(&mut self, settings: Settings) {
         for (name, transport) in settings.transports.iter().filter(|(_, transport)| transport.is_built()) {
-            if !self.transports.contains_key(name.as_str()) {
+            if self.transports.contains_key(name.as_str()) {
+                self.scheduler.set_policy(name, transport.policy);
+            } else {
                 self.scheduler.add_transport(name, transport.policy);
                 self.transports.insert(name.as_str().into(), Transport::default());
             }
         }
+        self.window.set_limits(settings.active_messages, settings.active_recipients);
         self.settings = settings;
     }
 
@@ -224,260 +230,6 @@ impl Core {
         self.now.seconds()
     }
 
-    // cleanup.
-
-    /// It is there (again), and will tell all that its journal holds.
-    pub fn cleanup_up(&mut self) {
-        self.heard = Some(Heard::default());
-        self.partial = None;
-        // It does not know any more what was ordered. What it has not done, it is asked again when it has told all.
-        for (id, active) in &mut self.active {
-            active.spilling = false;
-            self.touched.insert(*id);
-            if active.phase == Phase::Filing {
-                self.filing_retry.push((0, *id, Place::Incoming));
-            }
-        }
-        self.filing_retry.extend(self.parked.keys().map(|id| (0, *id, Place::Incoming)));
-    }
-
-    /// What it says. `Err` for what breaks the rules of this hop.
-    pub fn cleanup(&mut self, message: ToQmgr, fd: Option<OwnedFd>) -> Result<(), ()> {
-        match message {
-            ToQmgr::New { queue_id, sequence, in_file: true, .. } => self.new_file(queue_id, sequence),
-            ToQmgr::New { queue_id, sequence, in_file: false, envelope, more } => {
-                self.partial = Some((queue_id, sequence, envelope, fd.ok_or(())?));
-                if !more {
-                    self.new_message()?;
-                }
-            }
-            ToQmgr::More { envelope, more } => {
-                let (_, _, bytes, _) = self.partial.as_mut().ok_or(())?;
-                bytes.extend(envelope);
-                if bytes.len() > ipc_messages::envelope::MAX_ENVELOPE {
-                    return Err(());
-                }
-                if !more {
-                    self.new_message()?;
-                }
-            }
-            ToQmgr::Spilled { queue_id, result } => self.spilled(queue_id, result),
-            ToQmgr::Replayed => self.start_recovery(),
-            ToQmgr::Freed { sequence } => self.freed = sequence,
-        }
-        Ok(())
-    }
-
-    fn new_message(&mut self) -> Result<(), ()> {
-        let (id, sequence, bytes, body) = self.partial.take().ok_or(())?;
-        let envelope = Envelope::decode(&bytes).ok().filter(|envelope| envelope.queue_id == id).ok_or(())?;
-        match &mut self.heard {
-            Some(heard) if !heard.recovering => {
-                heard.journal.push(Live { sequence, id, in_file: false });
-                heard.news.insert(id, (envelope, body));
-            }
-            _ => self.take(envelope, body, sequence, Vec::new()),
-        }
-        Ok(())
-    }
-
-    /// A message with a queue file in `incoming/`.
-    fn new_file(&mut self, id: QueueId, sequence: Sequence) {
-        match &mut self.heard {
-            Some(heard) if !heard.recovering => heard.journal.push(Live { sequence, id, in_file: true }),
-            _ => self.store(id, Stored { folder: Folder::Incoming, sequence, due: 0, loading: false }),
-        }
-    }
-
-    /// Takes a message of the journal up. `done` are the recipients that need no delivery.
-    fn take(&mut self, envelope: Envelope, body: OwnedFd, sequence: Sequence, done: Vec<u32>) {
-        let id = envelope.queue_id;
-        if self.knows(id) {
-            return;
-        }
-        let numbers = 0..envelope.recipients.len() as u32;
-        let pending: Vec<(u32, u32)> = numbers.filter(|number| !done.contains(number)).map(|n| (n, 0)).collect();
-        if self.draining || !self.window.admit(pending.len()) {
-            self.parked.insert(id, sequence);
-            return self.actions.push(Action::Cleanup(FromQmgr::Spill { queue_id: id, place: Place::Incoming }));
-        }
-        self.activate(Active::new(envelope, (body, 0), (sequence, None), &pending, self.now.micros));
-    }
-
-    fn knows(&self, id: QueueId) -> bool {
-        self.active.contains_key(&id) || self.stored.contains_key(&id) || self.parked.contains_key(&id)
-    }
-
-    /// A queue file that waits: by its folder for room, for its time, or for the administrator.
-    fn store(&mut self, id: QueueId, stored: Stored) {
-        if self.knows(id) {
-            return;
-        }
-        self.stored.insert(id, stored);
-        match stored.folder {
-            Folder::Incoming => self.incoming.push_back(id),
-            Folder::Deferred => self.deferred.insert(stored.due, id),
-            Folder::Hold => {}
-        }
-    }
-
-    fn start_recovery(&mut self) {
-        if let Some(heard) = self.heard.as_mut().filter(|heard| !heard.recovering) {
-            heard.recovering = true;
-        }
-    }
-
-    fn recovered(&mut self, recovered: Result<Recovered, String>) {
-        let Some(mut heard) = self.heard.take() else { return };
-        let recovered = match recovered {
-            Ok(recovered) => recovered,
-            Err(error) => {
-                self.actions.push(Action::Warning(format!("the queue cannot be read: {error}")));
-                self.log_retry = self.seconds() + 1;
-                self.heard = Some(heard);
-                return;
-            }
-        };
-        self.actions.extend(recovered.complaints.into_iter().map(Action::Warning));
-        for Found { id, folder, sequence, next_attempt, done } in recovered.messages {
-            match (folder, heard.news.remove(&id)) {
-                (None, Some((envelope, body))) => self.take(envelope, body, sequence, done),
-                (Some(folder), _) => {
-                    if let Some(active) = self.active.get_mut(&id).filter(|active| active.sequence == 0) {
-                        active.sequence = sequence;
-                    }
-                    // A queue file that was being made when its maker went.
-                    if self.parked.remove(&id).is_some() || self.active.get(&id).is_some_and(|a| a.folder.is_none()) {
-                        self.filing_retry.retain(|(_, waiting, _)| *waiting != id);
-                        self.filed(id, folder, sequence);
-                    }
-                    self.store(id, Stored { folder, sequence, due: next_attempt.unwrap_or(0), loading: false });
-                }
-                (None, None) => {}
-            }
-        }
-        let done = recovered.finished.into_iter().map(|queue_id| Action::Cleanup(FromQmgr::Done { queue_id }));
-        self.actions.extend(done);
-    }
-
-    /// Takes a message up: its routes are asked for.
-    fn activate(&mut self, active: Active) {
-        let (id, envelope) = (active.id(), &active.envelope);
-        let (size, count) = (envelope.size, active.resolving);
-        self.actions
-            .push(Action::Info(format!("{id}: from=<{}>, size={size}, nrcpt={count} (queue active)", envelope.sender)));
-        let numbers: Vec<u32> =
-            (0..).zip(&active.recipients).filter(|(_, r)| **r == Recipient::Resolving).map(|(n, _)| n).collect();
-        self.touched.insert(id);
-        self.active.insert(id, active);
-        for number in numbers {
-            self.next_corr = self.next_corr.wrapping_add(1);
-            self.questions.insert(self.next_corr, (id, number));
-            self.ask(self.next_corr);
-        }
-    }
-
-    fn ask(&mut self, corr: u32) {
-        let Some((id, number)) = self.questions.get(&corr).filter(|_| self.lookup) else { return };
-        let Some(active) = self.active.get(id) else { return };
-        let (sender, address) =
-            (active.envelope.sender.clone(), active.envelope.recipients[*number as usize].address.clone());
-        self.actions.push(Action::Ask(ToLookup::Resolve { corr, sender, address }));
-    }
-
-    // Lookup.
-
-    /// The lookup service is there (again): it is asked everything that is open.
-    pub fn lookup_up(&mut self) {
-        self.lookup = true;
-        let open: Vec<u32> = self.questions.keys().copied().collect();
-        open.into_iter().for_each(|corr| self.ask(corr));
-    }
-
-    /// It is gone.
-    pub fn lookup_down(&mut self) {
-        self.lookup = false;
-    }
-
-    /// An answer. One to a question that nobody has any more is dropped.
-    pub fn answer(&mut self, answer: FromLookup) {
-        let FromLookup::Resolved { corr, route } = answer else { return };
-        let Some((id, number)) = self.questions.remove(&corr) else { return };
-        let Some(active) = self.active.get_mut(&id) else { return };
-        active.resolving -= 1;
-        match route {
-            Ok(route) => self.route(id, number, route),
-            Err(error) => self.defer(id, number, "4.3.0", &error),
-        }
-        self.touched.insert(id);
-    }
-
-    /// A recipient has its route; deliveries are made of a message's recipients when all of them have.
-    fn route(&mut self, id: QueueId, number: u32, route: Route) {
-        let Route { recipient, transport, nexthop, malformed, .. } = route;
-        if malformed {
-            return self.fail(id, number, Verdict::Bounced, "5.1.3", "bad address syntax");
-        }
-        if let Some(reason) = self.unavailable(&transport) {
-            return self.defer(id, number, "4.3.0", &reason);
-        }
-        if self.settings.defer_transports.contains(&transport) {
-            return self.defer(id, number, "4.3.2", "deferred transport");
-        }
-        // Where a delivery has one recipient, each is a destination of its own.
-        let limit = self.settings.transports.get(&transport).map_or(0, |known| known.policy.recipient_limit);
-        let destination = if limit == 1 { recipient.clone() } else { nexthop.clone() };
-        let Some(active) = self.active.get_mut(&id) else { return };
-        active.routes[number as usize] = Some((recipient, nexthop.as_str().into()));
-        active.recipients[number as usize] = Recipient::Queued;
-        active.queued += 1;
-        active.groups.entry((transport.into(), destination.into())).or_default().push(number);
-    }
-
-    /// Why nothing can be delivered by this transport, if that is so.
-    fn unavailable(&mut self, transport: &str) -> Option<String> {
-        match self.settings.transports.get(transport) {
-            Some(known) if known.is_built() => None,
-            Some(known) => {
-                Some(format!("mail transport unavailable: {transport} ({}) is not built yet", known.command))
-            }
-            None => {
-                let complaint = format!("connect to transport private/{transport}: No such file or directory");
-                self.actions.push(Action::Warning(complaint));
-                Some(format!("mail transport unavailable: {transport} is not in master.cf"))
-            }
-        }
-    }
-
-    /// Defers a recipient that no agent has tried.
-    fn defer(&mut self, id: QueueId, number: u32, dsn: &str, reason: &str) {
-        self.fail(id, number, Verdict::Deferred, dsn, reason);
-    }
-
-    /// What becomes of a recipient that no agent has tried.
-    fn fail(&mut self, id: QueueId, number: u32, verdict: Verdict, dsn: &str, reason: &str) {
-        let Some(active) = self.active.get_mut(&id) else { return };
-        let outcome = Outcome {
-            index: number,
-            verdict,
-            dsn: dsn.into(),
-            relay: "none".into(),
-            text: reason.into(),
-            remote_reply: None,
-            remote_mta: None,
-        };
-        let times = (active.envelope.arrival, active.since);
-        let line = crate::report::untried(id.as_str(), &active.target(number), &outcome, times, self.now);
-        active.recipients[number as usize] = match verdict {
-            Verdict::Bounced => Recipient::Bounced(outcome),
-            Verdict::Deferred | Verdict::Sent => Recipient::Deferred(outcome),
-        };
-        self.actions.push(Action::Error(line));
-        self.touched.insert(id);
-    }
-
-    // The disk.
-
     /// Something is done.
     pub fn done(&mut self, done: Done) {
         self.busy[done.lane() as usize] = false;
@@ -491,68 +243,6 @@ impl Core {
             Done::Listed { number, messages } => self.listed(number, messages),
         }
     }
-
-    fn loaded(&mut self, id: QueueId, result: Result<Loaded, LoadError>) {
-        let Some(stored) = self.stored.get_mut(&id).filter(|stored| stored.loading) else {
-            // An active message that has just got its queue file: the memory file goes.
-            if let (Some(active), Ok(loaded)) = (self.active.get_mut(&id), result) {
-                (active.body, active.offset) = (Arc::new(loaded.body), loaded.offset);
-            }
-            return;
-        };
-        self.loading -= 1;
-        stored.loading = false;
-        let kept = *stored;
-        match result {
-            Ok(Loaded { envelope, body, offset, pending }) => {
-                if kept.folder == Folder::Hold {
-                    return;
-                }
-                if self.window.admit(pending.len()) {
-                    self.stored.remove(&id);
-                    let place = (kept.sequence, Some(kept.folder));
-                    self.activate(Active::new(envelope, (body, offset), place, &pending, self.now.micros));
-                } else {
-                    self.incoming.push_front(id);
-                }
-            }
-            Err(LoadError::Lost(line)) => {
-                self.stored.remove(&id);
-                self.actions.push(Action::Warning(line));
-            }
-            Err(LoadError::Disk(line)) => {
-                self.actions.push(Action::Warning(line));
-                let due = self.seconds() + self.settings.retry.minimal_backoff_time;
-                self.stored.insert(id, Stored { due, ..kept });
-                self.deferred.insert(due, id);
-            }
-        }
-    }
-
-    /// Chooses stored messages for which there is room: new mail first.
-    fn choose(&mut self) -> Vec<(QueueId, Folder)> {
-        let room = self.window.room().saturating_sub(self.loading).min(LOAD_PORTION);
-        let mut chosen: Vec<QueueId> = Vec::new();
-        while chosen.len() < room
-            && let Some(id) = self.incoming.pop_front()
-        {
-            chosen.push(id);
-        }
-        let due = self.deferred.run(self.seconds(), &self.settings.retry, room - chosen.len());
-        chosen.extend(due);
-        let mut files = Vec::new();
-        for id in chosen {
-            // Others may have been deleted or held since.
-            if let Some(stored) = self.stored.get_mut(&id).filter(|s| !s.loading && s.folder != Folder::Hold) {
-                stored.loading = true;
-                files.push((id, stored.folder));
-            }
-        }
-        self.loading += files.len();
-        files
-    }
-
-    // Time.
 
     /// Called about once a second.
     pub fn tick(&mut self) {
@@ -628,5 +318,7 @@ fn folder(place: Place) -> Folder {
     }
 }
 
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,264 +1,13 @@
-//! The state machine on a real queue folder; cleanup, lookup, agents and bounce are the test.
-
-use std::io::Write;
+//! The life of messages, with everybody around.
 
 use ipc_messages::bounce::{FromBounce, Kind};
-use ipc_messages::delivery::{FromAgent, Job};
-use ipc_messages::lookup::Class;
-use ipc_messages::queue::{Listed, QueueRequest};
-use store_queue::body;
-use store_queue::fs::{Directory, Fs};
-use store_queue::queue_file::{Draft, publish};
-use store_queue::schedule::Policy;
-use store_queue::schedule::retry::RetryPolicy;
+use ipc_messages::delivery::FromAgent;
+use ipc_messages::queue::QueueRequest;
+use store_queue::fs::Fs;
 use store_queue::testing::envelope;
 
+use super::testing::*;
 use super::*;
-use crate::disk::Disk;
-use crate::settings;
-
-const CONTENT: &[u8] = b"Subject: x\n\nbody\n";
-const START: u64 = 1_700_000_000_000_000;
-
-fn id(number: u64) -> QueueId {
-    QueueId::short(1, 70_000 + number)
-}
-
-fn agent() -> PeerId {
-    PeerId::for_tests(1)
-}
-
-fn admin() -> PeerId {
-    PeerId::for_tests(2)
-}
-
-fn settings() -> Settings {
-    let transport = |command: &str| settings::Transport { command: command.into(), policy: Policy::default() };
-    Settings {
-        retry: RetryPolicy::default(),
-        active_messages: 100,
-        active_recipients: 1000,
-        defer_transports: Vec::new(),
-        transport_retry_time: 60,
-        transports: [("lmtp".into(), transport("lmtp")), ("maildrop".into(), transport("pipe"))].into(),
-    }
-}
-
-/// qmgr with everybody around it.
-struct Bench {
-    core: Core,
-    disk: Disk<Directory>,
-    fs: Directory,
-    _folder: tempfile::TempDir,
-    /// Seconds since the start.
-    time: u64,
-    transport: String,
-    malformed: bool,
-    /// `cleanup` makes queue files when it is asked.
-    files: bool,
-    journal: HashMap<QueueId, Envelope>,
-    jobs: VecDeque<Job>,
-    orders: Vec<FromQmgr>,
-    bounces: Vec<ToBounce>,
-    answers: Vec<QueueAnswer>,
-    opened: usize,
-    wakes: usize,
-    log: Vec<String>,
-}
-
-impl Bench {
-    /// With an agent that has room, and an empty queue.
-    fn new() -> Bench {
-        let mut bench = Bench::in_folder(tempfile::tempdir().unwrap(), settings());
-        bench.up();
-        bench
-    }
-
-    fn in_folder(folder: tempfile::TempDir, settings: Settings) -> Bench {
-        let fs = Directory::open(folder.path()).unwrap();
-        let (disk, damage) = Disk::open(fs.clone()).unwrap();
-        assert!(damage.is_empty());
-        Bench {
-            core: Core::new(settings, Now { micros: START }),
-            disk,
-            fs,
-            _folder: folder,
-            time: 0,
-            transport: "lmtp".into(),
-            malformed: false,
-            files: true,
-            journal: HashMap::new(),
-            jobs: VecDeque::new(),
-            orders: Vec::new(),
-            bounces: Vec::new(),
-            answers: Vec::new(),
-            opened: 0,
-            wakes: 0,
-            log: Vec::new(),
-        }
-    }
-
-    fn up(&mut self) {
-        self.core.lookup_up();
-        self.core.bounce_up();
-        self.core.cleanup_up();
-        self.core.agent(agent(), FromAgent::Ready { transport: "lmtp".into(), window: 10 }).unwrap();
-        self.core.cleanup(ToQmgr::Replayed, None).unwrap();
-        self.settle();
-    }
-
-    /// The process is replaced; `cleanup` lives on and tells what it has.
-    fn restart(self) -> Bench {
-        let Bench { _folder, journal, core, disk, .. } = self;
-        drop((core, disk));
-        let mut bench = Bench::in_folder(_folder, settings());
-        bench.core.cleanup_up();
-        for envelope in journal.values() {
-            bench.tell(envelope.clone());
-        }
-        bench.journal = journal;
-        bench.up_after_news();
-        bench
-    }
-
-    fn up_after_news(&mut self) {
-        self.core.lookup_up();
-        self.core.bounce_up();
-        self.core.agent(agent(), FromAgent::Ready { transport: "lmtp".into(), window: 10 }).unwrap();
-        self.core.cleanup(ToQmgr::Replayed, None).unwrap();
-        self.settle();
-    }
-
-    fn settle(&mut self) {
-        loop {
-            let actions = self.core.end_of_turn();
-            if actions.is_empty() {
-                return;
-            }
-            for action in actions {
-                self.act(action);
-            }
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Cleanup(order) => {
-                self.orders.push(order.clone());
-                match order {
-                    FromQmgr::Done { queue_id } => drop(self.journal.remove(&queue_id)),
-                    FromQmgr::Spill { queue_id, place } if self.files => self.file(queue_id, place),
-                    FromQmgr::Spill { .. } => {}
-                }
-            }
-            Action::Ask(ToLookup::Resolve { corr, address, .. }) => {
-                let transport = self.transport.clone();
-                let route = Route {
-                    recipient: address,
-                    class: Class::Local,
-                    transport,
-                    nexthop: "unix:x".into(),
-                    routed: false,
-                    malformed: self.malformed,
-                };
-                self.core.answer(FromLookup::Resolved { corr, route: Ok(route) });
-            }
-            Action::Ask(question) => panic!("{question:?}"),
-            Action::Bounce(message, _) => self.bounces.push(message),
-            Action::Agent(peer, ToAgent::Deliver(job), _) => {
-                assert_eq!(peer, agent());
-                self.jobs.push_back(job);
-            }
-            Action::Admin(_, answer, fd) => {
-                self.opened += usize::from(fd.is_some());
-                self.answers.push(answer);
-            }
-            Action::Wake(_) => self.wakes += 1,
-            Action::Work(work) => {
-                let done = self.disk.perform(work);
-                self.core.done(done);
-            }
-            Action::Info(line) | Action::Warning(line) | Action::Error(line) => self.log.push(line),
-        }
-    }
-
-    /// What `cleanup` does on an order.
-    fn file(&mut self, queue_id: QueueId, place: Place) {
-        let envelope = self.journal.remove(&queue_id).expect("the journal has it");
-        let mut draft = Draft::create(&self.fs, queue_id).unwrap();
-        draft.push(CONTENT).unwrap();
-        draft.seal(&envelope.encode().unwrap()).unwrap();
-        publish(&self.fs, folder(place), &[queue_id]).unwrap();
-        self.core.cleanup(ToQmgr::Spilled { queue_id, result: Ok(place) }, None).unwrap();
-    }
-
-    fn arrive(&mut self, number: u64, recipients: usize) {
-        let envelope = envelope(id(number), recipients);
-        self.journal.insert(id(number), envelope.clone());
-        self.tell(envelope);
-        self.settle();
-    }
-
-    fn tell(&mut self, envelope: Envelope) {
-        let mut draft = body::Draft::new().unwrap();
-        draft.write_all(CONTENT).unwrap();
-        let body = draft.seal().unwrap();
-        let fd = std::os::fd::AsFd::as_fd(&body).try_clone_to_owned().unwrap();
-        let queue_id = envelope.queue_id;
-        let bytes = envelope.encode().unwrap();
-        let (first, rest) = bytes.split_at(bytes.len() / 2);
-        let new = ToQmgr::New { queue_id, sequence: 7, in_file: false, envelope: first.to_vec(), more: true };
-        self.core.cleanup(new, Some(fd)).unwrap();
-        self.core.cleanup(ToQmgr::More { envelope: rest.to_vec(), more: false }, None).unwrap();
-    }
-
-    /// The agent does its next job, with this verdict for all.
-    fn deliver(&mut self, verdict: Verdict, fault: Option<&str>) {
-        let job = self.jobs.pop_front().expect("there is a job");
-        let outcome = |target: &ipc_messages::delivery::Target| outcome(target.index, verdict);
-        let outcomes = job.targets.iter().map(outcome).collect();
-        self.core.agent(agent(), FromAgent::Outcomes { job: job.job, outcomes }).unwrap();
-        self.core.agent(agent(), FromAgent::Finished { job: job.job, fault: fault.map(String::from) }).unwrap();
-        self.settle();
-    }
-
-    fn wait(&mut self, seconds: u64) {
-        self.time += seconds;
-        self.core.set_now(Now { micros: START + self.time * 1_000_000 });
-        self.core.tick();
-        self.settle();
-    }
-
-    fn ask(&mut self, request: QueueRequest) -> Vec<QueueAnswer> {
-        self.core.request(admin(), request);
-        self.settle();
-        std::mem::take(&mut self.answers)
-    }
-
-    fn listed(&mut self) -> Vec<Listed> {
-        let answers = self.ask(QueueRequest::List);
-        let listed = |answer| if let QueueAnswer::Message(listed) = answer { Some(listed) } else { None };
-        answers.into_iter().filter_map(listed).collect()
-    }
-
-    fn files(&self, folder: &str) -> Vec<String> {
-        self.fs.list(folder).unwrap()
-    }
-
-    fn logged(&self, text: &str) -> usize {
-        self.log.iter().filter(|line| line.contains(text)).count()
-    }
-}
-
-fn outcome(index: u32, verdict: Verdict) -> Outcome {
-    let (dsn, text) = match verdict {
-        Verdict::Sent => ("2.0.0", "ok"),
-        Verdict::Deferred => ("4.2.0", "later"),
-        Verdict::Bounced => ("5.1.1", "no such user"),
-    };
-    let relay = "none".into();
-    Outcome { index, verdict, dsn: dsn.into(), relay, text: text.into(), remote_reply: None, remote_mta: None }
-}
 
 #[test]
 fn a_message_is_delivered_logged_and_forgotten() {
@@ -472,6 +221,22 @@ fn agents_have_no_more_than_they_take() {
 }
 
 #[test]
+fn a_draining_agent_finishes_what_it_has_and_gets_no_more() {
+    let mut bench = Bench::new();
+    bench.arrive(1, 1);
+    bench.core.agent(agent(), FromAgent::Ready { transport: "lmtp".into(), window: 0 }).unwrap();
+    bench.arrive(2, 1);
+    assert_eq!((bench.jobs.len(), bench.wakes), (1, 1), "the second message waits for another agent");
+    bench.deliver(Verdict::Sent, None);
+    assert_eq!((bench.jobs.len(), bench.core.active.len()), (0, 1));
+    bench.core.agent_down(agent());
+    bench.core.agent(agent(), FromAgent::Ready { transport: "lmtp".into(), window: 1 }).unwrap();
+    bench.settle();
+    bench.deliver(Verdict::Sent, None);
+    assert!(bench.core.active.is_empty());
+}
+
+#[test]
 fn a_dead_destination_is_left_alone() {
     let mut bench = Bench::new();
     for number in 0..8 {
@@ -512,7 +277,7 @@ fn a_queue_file_that_cannot_be_made_is_asked_for_again() {
 
 #[test]
 fn mail_for_which_there_is_no_room_waits_in_files() {
-    let mut bench = Bench::in_folder(tempfile::tempdir().unwrap(), Settings { active_messages: 2, ..settings() });
+    let mut bench = Bench::in_folder(tempfile::tempdir().unwrap(), settings("qmgr_message_active_limit = 2"));
     bench.up();
     for number in 0..6 {
         bench.arrive(number, 1);

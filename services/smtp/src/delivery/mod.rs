@@ -9,7 +9,10 @@
 //! Content is read from the message's descriptor a piece at a time, and not while [`IN_FLIGHT`] bytes wait for the server.
 
 mod outcomes;
+#[cfg(test)]
+mod outside;
 mod pool;
+mod route;
 mod session;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,15 +26,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ipc_messages::delivery::{FromAgent, Job};
-use proto_smtp::client::Failure;
+use ipc_messages::dns::ToResolver;
+use proto_smtp::client::{Failure, Step};
 
 use self::outcomes::Work;
-use self::pool::Pool;
+use self::pool::{Place, Pool, Route};
+use self::route::Asked;
 use self::session::{Current, Session, State};
 use crate::destination::Destination;
 use crate::envelope;
 use crate::log_line::Times;
-use crate::settings::{Settings, limited};
+use crate::settings::Settings;
 
 /// Jobs that an agent holds at once: descriptors on the way between processes are limited (`RLIMIT_NOFILE`).
 pub const WINDOW: usize = 200;
@@ -82,6 +87,8 @@ pub enum Order {
     Log(String),
     /// A message for the queue manager.
     Tell(FromAgent),
+    /// A question for the resolver; [`Delivery::answer`] follows.
+    Ask(ToResolver),
 }
 
 /// The deliveries of one agent.
@@ -92,6 +99,10 @@ pub struct Delivery<C> {
     pools: BTreeMap<Rc<str>, Pool>,
     sessions: BTreeMap<SessionId, Session>,
     last_session: u64,
+    /// Questions at the resolver, by the number that pairs the answer.
+    asked: BTreeMap<u32, Asked>,
+    last_question: u32,
+    last_lookup: u64,
     orders: VecDeque<Order>,
     /// Jobs with outcomes that the queue manager was not told of.
     touched: Vec<u64>,
@@ -109,6 +120,9 @@ impl<C: Content> Delivery<C> {
             pools: BTreeMap::new(),
             sessions: BTreeMap::new(),
             last_session: 0,
+            asked: BTreeMap::new(),
+            last_question: 0,
+            last_lookup: 0,
             orders: VecDeque::new(),
             touched: Vec::new(),
             buffer: vec![0; PIECE],
@@ -132,12 +146,16 @@ impl<C: Content> Delivery<C> {
         self.jobs.len()
     }
 
-    /// Settings for what begins from now on. Sockets of the connector are numbered anew, so destinations are found anew.
+    /// Settings for what begins from now on. Sockets of the connector are numbered anew, so destinations are found anew, and
+    /// so are servers.
     pub fn reload(&mut self, settings: Settings) {
         self.settings = settings;
         for pool in self.pools.values_mut() {
             if let Ok(destination) = Destination::of(&pool.nexthop, &self.settings) {
                 pool.destination = destination;
+            }
+            if let Route::Known { until, .. } = &mut pool.route {
+                *until = 0;
             }
         }
     }
@@ -178,13 +196,13 @@ impl<C: Content> Delivery<C> {
         let (name, nexthop) = (job.job, Rc::<str>::from(job.nexthop.as_str()));
         let known = self.jobs.insert(name, Work::new(job, content, now));
         assert!(known.is_none(), "a second job {name}");
+        if let Some(reason) = self.settings.unprotected {
+            return self.fail_job(name, &outcomes::Verdict::deferred("4.7.5", reason.into()), now);
+        }
         if !self.pools.contains_key(&nexthop) {
             match Destination::of(&nexthop, &self.settings) {
                 Ok(destination) => drop(self.pools.insert(nexthop.clone(), Pool::new(nexthop.clone(), destination))),
-                Err(refusal) => {
-                    let failure = outcomes::Verdict::deferred(refusal.status, refusal.reason);
-                    return self.fail_job(name, &failure, now);
-                }
+                Err(refusal) => return self.fail_job(name, &outcomes::Verdict::of(refusal), now),
             }
         }
         if let Some(pool) = self.pools.get_mut(&nexthop) {
@@ -202,22 +220,15 @@ impl<C: Content> Delivery<C> {
 
     /// The connection cannot be made; `reason` is the system's text.
     pub fn not_connected(&mut self, id: SessionId, reason: &str, now: u64) {
-        let Some(mut session) = self.sessions.remove(&id) else { return };
+        let Some(session) = self.sessions.remove(&id) else { return };
         let reason = format!("connect to {}: {reason}", session.relay);
-        let next = match self.pools.get(&session.nexthop).map(|pool| &pool.destination) {
-            Some(destination @ Destination::Inet { addresses, .. }) => {
-                self.orders.push_back(Order::Log(reason.clone()));
-                let next = session.address + 1;
-                addresses.get(next).map(|&address| (next, address, destination.names(next, &self.settings)))
-            }
-            _ => None,
-        };
-        if let Some((next, address, (server, relay))) = next {
-            (session.address, session.server, session.relay) = (next, server, relay);
-            self.sessions.insert(id, session);
-            self.orders.push_back(Order::ConnectInet { session: id, address });
-            return self.arm_connect(id);
+        if let Place::Host { .. } = session.place {
+            self.orders.push_back(Order::Log(reason.clone()));
         }
+        if let Some(pool) = self.pools.get_mut(&session.nexthop) {
+            pool.pass_over(&session.place);
+        }
+        let Err(session) = self.connect_to_next(id, session) else { return };
         self.leave_pool(id, &session);
         self.refuse_pool(&session.nexthop, &outcomes::Verdict::deferred("4.4.1", reason), now);
     }
@@ -301,6 +312,9 @@ impl<C: Content> Delivery<C> {
     }
 
     fn leave_pool(&mut self, id: SessionId, session: &Session) {
+        if matches!(session.state, State::Quitting) {
+            return;
+        }
         let Some(pool) = self.pools.get_mut(&session.nexthop) else { return };
         pool.leave(id, matches!(session.state, State::Connecting | State::Greeting | State::Refused(_)));
         if pool.is_empty() {
@@ -308,7 +322,7 @@ impl<C: Content> Delivery<C> {
         }
     }
 
-    /// Ends a session politely; the reply to QUIT is not waited for.
+    /// Ends a session politely; it has left its pool.
     fn quit(&mut self, id: SessionId, mut session: Session) {
         if let Some(client) = &mut session.client {
             client.quit();
@@ -318,7 +332,14 @@ impl<C: Content> Delivery<C> {
                 }
             }
         }
-        self.orders.push_back(Order::Close { session: id });
+        if self.settings.wait_for_quit {
+            let after = self.settings.time_limits.of(Step::Quit);
+            self.orders.push_back(Order::Deadline { session: id, after });
+            session.state = State::Quitting;
+            self.sessions.insert(id, session);
+        } else {
+            self.orders.push_back(Order::Close { session: id });
+        }
     }
 
     /// Gives waiting jobs of a destination to connections, and has connections made for the rest.
@@ -334,26 +355,18 @@ impl<C: Content> Delivery<C> {
             }
         }
         while let Some(pool) = self.pools.get_mut(nexthop).filter(|pool| pool.wants_connection(now)) {
+            let Some(place) = pool.place(now) else { return self.look(nexthop, now) };
             pool.sessions += 1;
             pool.connecting += 1;
             self.last_session += 1;
-            let id = SessionId(self.last_session);
-            let (server, relay) = pool.destination.names(0, &self.settings);
-            self.orders.push_back(match &pool.destination {
-                Destination::Unix { index, .. } => Order::ConnectUnix { session: id, index: *index },
-                Destination::Inet { addresses, .. } => Order::ConnectInet { session: id, address: addresses[0] },
-            });
-            let host = pool.destination.host(&self.settings).into();
-            self.sessions.insert(id, Session::new(nexthop.clone(), server, relay, host));
-            self.arm_connect(id);
+            let session = Session::new(nexthop.clone(), place, &self.settings.my_hostname);
+            self.connect(SessionId(self.last_session), session);
         }
     }
 
-    fn arm_connect(&mut self, id: SessionId) {
-        let after = limited(self.settings.time_limits.connect);
-        if after.is_some() {
-            self.orders.push_back(Order::Deadline { session: id, after });
-        }
+    /// The job that has waited longest for a connection.
+    fn first_waiting(&self, nexthop: &Rc<str>) -> Option<&Work<C>> {
+        self.pools.get(nexthop)?.waiting.front().and_then(|name| self.jobs.get(name))
     }
 
     /// An open session takes the next job of its destination, or waits for one, or ends. It is in no list at this time.

@@ -1,16 +1,18 @@
-//! One destination: its connections, and the jobs that wait for one.
+//! One destination: the way to it, its connections, and the jobs that wait for one.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::{CONNECTIONS, SessionId};
 use crate::destination::Destination;
+use crate::servers::{Lookup, Server};
 
 /// A destination with jobs or connections.
 #[derive(Debug)]
 pub(super) struct Pool {
     pub nexthop: Rc<str>,
     pub destination: Destination,
+    pub route: Route,
     /// Jobs that wait for a connection.
     pub waiting: VecDeque<u64>,
     /// Connections, those that are being made included.
@@ -23,11 +25,74 @@ pub(super) struct Pool {
     pub retry_at: u64,
 }
 
+/// What is known of the servers of a destination on the Internet.
+#[derive(Debug)]
+pub(super) enum Route {
+    Unknown,
+    /// They are looked for; `number` tells the answers to an earlier search apart.
+    Sought {
+        number: u64,
+        lookup: Lookup,
+    },
+    /// These are they, until this time. Those before `first` could not be reached.
+    Known {
+        servers: Rc<[Server]>,
+        first: usize,
+        until: u64,
+    },
+}
+
+/// Where a connection leads.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// A unix socket: the connector's index, and its path.
+    Socket { index: u16, path: String },
+    /// This one of the servers; those behind it are tried next.
+    Host { servers: Rc<[Server]>, at: usize },
+}
+
+impl Place {
+    /// The server that is tried next when this one is no good.
+    pub fn next(&self) -> Option<Place> {
+        match self {
+            Place::Host { servers, at } if at + 1 < servers.len() => {
+                Some(Place::Host { servers: servers.clone(), at: at + 1 })
+            }
+            _ => None,
+        }
+    }
+
+    /// The server with its address, as texts have it.
+    pub fn server(&self, my_hostname: &str) -> String {
+        match self {
+            Place::Socket { path, .. } => format!("{my_hostname}[{path}]"),
+            Place::Host { servers, at } => servers[*at].to_string(),
+        }
+    }
+
+    /// The same with the port, as `relay=` has it.
+    pub fn relay(&self, my_hostname: &str) -> String {
+        match self {
+            Place::Socket { .. } => self.server(my_hostname),
+            Place::Host { servers, at } => format!("{}:{}", servers[*at], servers[*at].address.port()),
+        }
+    }
+
+    /// The server's host name, for `Remote-MTA`.
+    pub fn host<'a>(&'a self, my_hostname: &'a str) -> &'a str {
+        match self {
+            Place::Socket { .. } => my_hostname,
+            Place::Host { servers, at } => &servers[*at].host,
+        }
+    }
+}
+
 impl Pool {
     pub fn new(nexthop: Rc<str>, destination: Destination) -> Pool {
         Pool {
             nexthop,
             destination,
+            route: Route::Unknown,
             waiting: VecDeque::new(),
             sessions: 0,
             connecting: 0,
@@ -46,6 +111,27 @@ impl Pool {
         self.connecting < self.waiting.len()
             && self.sessions < CONNECTIONS
             && (self.sessions == 0 || now >= self.retry_at)
+    }
+
+    /// Where the next connection leads; `None` while the servers are not known.
+    pub fn place(&self, now: u64) -> Option<Place> {
+        match (&self.destination, &self.route) {
+            (Destination::Unix { index, path }, _) => Some(Place::Socket { index: *index, path: path.clone() }),
+            (Destination::Inet(_), Route::Known { servers, first, until }) if now < *until => {
+                Some(Place::Host { servers: servers.clone(), at: *first })
+            }
+            (Destination::Inet(_), _) => None,
+        }
+    }
+
+    /// This server cannot be reached: the next connection begins with the one behind it.
+    pub fn pass_over(&mut self, place: &Place) {
+        if let (Route::Known { servers, first, .. }, Place::Host { servers: tried, at }) = (&mut self.route, place)
+            && Rc::ptr_eq(servers, tried)
+            && at + 1 < servers.len()
+        {
+            *first = (*first).max(at + 1);
+        }
     }
 
     /// A connection is no more.

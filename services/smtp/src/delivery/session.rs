@@ -6,6 +6,7 @@ use std::rc::Rc;
 use proto_smtp::client::{Action, Client, Config, Outcome};
 
 use super::outcomes::Verdict;
+use super::pool::Place;
 use super::{Content, Delivery, IN_FLIGHT, Order, SessionId, verdict_of};
 use crate::log_line::Times;
 use crate::settings::{Reuse, Settings};
@@ -14,8 +15,10 @@ use crate::settings::{Reuse, Settings};
 #[derive(Debug)]
 pub(super) struct Session {
     pub nexthop: Rc<str>,
-    /// Which of the destination's addresses it goes to.
-    pub address: usize,
+    /// Where it goes.
+    pub place: Place,
+    /// Servers that were talked to and did not open the session.
+    pub refusals: usize,
     /// The server with its address, for texts.
     pub server: String,
     /// The server as `relay=` has it.
@@ -45,6 +48,8 @@ pub(super) enum State {
     Busy(Current),
     /// The server did not open the session; it closes, and the destination is told why.
     Refused(Verdict),
+    /// The reply to QUIT is waited for. It belongs to no destination any more.
+    Quitting,
 }
 
 /// The message that a session carries.
@@ -60,13 +65,14 @@ pub(super) struct Current {
 }
 
 impl Session {
-    pub fn new(nexthop: Rc<str>, server: String, relay: String, host: String) -> Session {
+    pub fn new(nexthop: Rc<str>, place: Place, my_hostname: &str) -> Session {
         Session {
             nexthop,
-            address: 0,
-            server,
-            relay,
-            host,
+            server: place.server(my_hostname),
+            relay: place.relay(my_hostname),
+            host: place.host(my_hostname).into(),
+            place,
+            refusals: 0,
             client: None,
             state: State::Connecting,
             uses: 0,
@@ -75,9 +81,14 @@ impl Session {
         }
     }
 
+    /// Takes another server in view.
+    pub fn go_to(&mut self, place: Place, my_hostname: &str) {
+        *self = Session { refusals: self.refusals, ..Session::new(self.nexthop.clone(), place, my_hostname) };
+    }
+
     /// The connection is made: waits for the greeting.
     pub fn greet(&mut self, settings: &Settings) {
-        self.client = Some(Client::new(Config::new(true, &settings.helo_name, &self.server)));
+        self.client = Some(Client::new(Config { server: self.server.clone(), ..settings.session.clone() }));
         self.state = State::Greeting;
     }
 
@@ -120,6 +131,7 @@ impl<C: Content> Delivery<C> {
                 Next::Message => return self.next_message(id, session, now),
                 Next::Quit | Next::Gone | Next::Abort => {}
             }
+            let Err(session) = self.refused_by_server(id, session) else { return };
             let nexthop = session.nexthop.clone();
             self.leave_pool(id, &session);
             match next {

@@ -5,9 +5,11 @@ use std::io;
 use std::time::Duration;
 
 use ipc_messages::delivery::{Job, Outcome, Target};
+use ipc_messages::dns::Source;
+use proto_smtp::client::Config;
 
 use super::*;
-use crate::settings::{Agent, Reuse, TimeLimits};
+use crate::settings::{Agent, Outbound, Preference, Reuse, TimeLimits};
 
 pub const CONTENT: &[u8] = b"A: b\n\n.dot\nx";
 
@@ -23,7 +25,7 @@ impl Content for Vec<u8> {
 pub fn settings() -> Settings {
     let time_limits = TimeLimits {
         connect: Duration::ZERO,
-        lhlo: Duration::from_secs(300),
+        hello: Duration::from_secs(300),
         mail: Duration::from_secs(301),
         rcpt: Duration::from_secs(302),
         data_init: Duration::from_secs(120),
@@ -37,13 +39,45 @@ pub fn settings() -> Settings {
         transport: "lmtp".into(),
         agent: Agent::Lmtp,
         my_hostname: "mail.example.jp".into(),
-        helo_name: "mail.example.jp".into(),
         port: "24".into(),
         sockets: vec!["private/first".into(), "private/dovecot-lmtp".into()],
         delay_digits: 2,
         quote_addresses: true,
+        session: Config::new(true, "mail.example.jp", ""),
+        wait_for_quit: false,
+        unprotected: None,
         reuse,
         time_limits,
+        outbound: outbound(false),
+    }
+}
+
+fn outbound(smtp: bool) -> Outbound {
+    Outbound {
+        ipv4: true,
+        ipv6: !smtp,
+        preference: Preference::Any,
+        balance: true,
+        randomize: false,
+        address_limit: Some(5),
+        session_limit: Some(2),
+        ignore_mx_error: false,
+        defer_if_no_mx_address: false,
+        source: Source::Dns,
+        own_addresses: vec!["192.0.2.1".parse().unwrap()],
+        loop_detection: smtp,
+    }
+}
+
+/// Settings of the transport `smtp`, with IPv4 alone.
+pub fn outside() -> Settings {
+    Settings {
+        transport: "smtp".into(),
+        agent: Agent::Smtp,
+        port: "smtp".into(),
+        session: Config::new(false, "mail.example.jp", ""),
+        outbound: outbound(true),
+        ..settings()
     }
 }
 
@@ -89,6 +123,10 @@ pub struct World {
     pub deadlines: BTreeMap<SessionId, Option<Duration>>,
     pub closed: Vec<SessionId>,
     pub aborted: Vec<SessionId>,
+    /// Addresses that connections were asked to, in order.
+    pub addresses: Vec<SocketAddr>,
+    /// What the resolver was asked and has not answered.
+    pub questions: VecDeque<ToResolver>,
 }
 
 impl World {
@@ -104,6 +142,8 @@ impl World {
             deadlines: BTreeMap::new(),
             closed: Vec::new(),
             aborted: Vec::new(),
+            addresses: Vec::new(),
+            questions: VecDeque::new(),
         }
     }
 
@@ -117,7 +157,12 @@ impl World {
         self.delivery.end_of_turn();
         while let Some(order) = self.delivery.poll() {
             match order {
-                Order::ConnectUnix { session, .. } | Order::ConnectInet { session, .. } => self.connects.push(session),
+                Order::ConnectUnix { session, .. } => self.connects.push(session),
+                Order::ConnectInet { session, address } => {
+                    self.connects.push(session);
+                    self.addresses.push(address);
+                }
+                Order::Ask(question) => self.questions.push_back(question),
                 Order::Send { session, bytes } => self.sent.entry(session).or_default().extend(bytes),
                 Order::Deadline { session, after } => drop(self.deadlines.insert(session, after)),
                 Order::Close { session } => self.closed.push(session),

@@ -20,6 +20,7 @@ use crate::{
     mailbox::{self, Addition, Environment, Mailbox},
     maildir::folder::{self, Folder},
     message::{Flags, Sizes, Source, draft},
+    sdbox,
 };
 
 /// From this many messages on, one `syncfs` is cheaper than an `fsync` for each.
@@ -42,9 +43,11 @@ pub struct Delivery<'a, F: Fs> {
 }
 
 /// A delivery that is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
     pub sizes: Sizes,
+    /// The name of the message's file, without flags.
+    pub file: String,
     /// In sdbox, where a message has it from the start.
     pub uid: Option<u32>,
 }
@@ -291,7 +294,10 @@ impl<F: Fs> Deliverer<F> {
             let sizes: Vec<Sizes> = staged.iter().map(mailbox::Staged::sizes).collect();
             let uids = mailbox.place(staged);
             for (at, number) in numbers.into_iter().enumerate() {
-                let outcome = uids.as_ref().map(|uids| Delivered { sizes: sizes[at], uid: Some(uids[at]) });
+                let outcome = uids.as_ref().map(|uids| {
+                    let file = String::from_utf8_lossy(&sdbox::format::file_name(uids[at])).into_owned();
+                    Delivered { sizes: sizes[at], file, uid: Some(uids[at]) }
+                });
                 outcomes[number] = Some(outcome.map_err(Clone::clone));
             }
         }
@@ -321,7 +327,10 @@ impl<F: Fs> Deliverer<F> {
             }
             for (number, staged) in messages {
                 outcomes[number] = Some(match &synced {
-                    Ok(()) => Ok(Delivered { sizes: staged.sizes, uid: None }),
+                    Ok(()) => {
+                        let file = String::from_utf8_lossy(&staged.base).into_owned();
+                        Ok(Delivered { sizes: staged.sizes, file, uid: None })
+                    }
                     Err(error) => {
                         // It will be delivered again: better not twice.
                         let _ = fs.unlink(&folder.new, &staged.base);
@@ -371,12 +380,13 @@ mod tests {
         let before = fs.operations();
         let outcomes = deliverer.deliver(&(0..20).map(one).collect::<Vec<_>>());
         let sizes = Sizes { physical: 7, virtual_: 9 };
-        assert_eq!(*outcomes[0].as_ref().unwrap(), Delivered { sizes, uid: None });
+        let first = outcomes[0].as_ref().unwrap();
+        assert_eq!((first.sizes, first.uid), (sizes, None));
         // Create, write, rename; and two times syncfs for all.
         assert_eq!(fs.operations() - before, 20 * 3 + 2, "{:#?}", fs.log());
         let names = files(&fs, "example.org/bob/mail/new");
         assert_eq!(names.len(), 21);
-        assert!(names.iter().any(|name| name.ends_with("P100.model,S=7,W=9")), "{names:?}");
+        assert!(first.file.ends_with("P100.model,S=7,W=9") && names.contains(&first.file), "{names:?}");
         assert!(files(&fs, "example.org/bob/mail/tmp").is_empty());
     }
 

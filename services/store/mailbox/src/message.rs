@@ -7,6 +7,10 @@ use std::{fs::File, io, ops, os::unix::fs::FileExt};
 
 use crate::fs::Fs;
 
+/// A file under a temporary name that nobody has changed for so long was left by a crash: no program still writes it (the
+/// 36 hours of the Maildir specification).
+pub(crate) const LEFTOVER_SECONDS: i64 = 36 * 60 * 60;
+
 /// A message is written in pieces of this size; a smaller one in a single write.
 const PIECE: usize = 256 * 1024;
 

@@ -93,6 +93,13 @@ impl Body {
     }
 }
 
+impl From<Body> for OwnedFd {
+    /// The descriptor alone, for the one to whom it is sent.
+    fn from(body: Body) -> OwnedFd {
+        body.file.into()
+    }
+}
+
 impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.read_at(buffer, self.position)?;

@@ -119,11 +119,11 @@ impl<F: Fs> Draft<F> {
         self.file.sync().during("sync", &path)?;
         Ok(self.file)
     }
+}
 
-    /// Gives up the message.
-    pub fn discard(self, fs: &F) -> Result<(), DiskError> {
-        unlink_if_there(fs, &tmp_path(self.id))
-    }
+/// Removes what there is of a message in `tmp/`, whether it was sealed or not. No journal record may speak of it.
+pub fn discard<F: Fs>(fs: &F, id: QueueId) -> Result<(), DiskError> {
+    unlink_if_there(fs, &tmp_path(id))
 }
 
 /// Makes the names of sealed files durable in `tmp/`. After this, journal records may commit them.

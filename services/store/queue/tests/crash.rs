@@ -197,7 +197,8 @@ impl Queue {
 
     fn defer(&mut self, at: usize) -> Result<(), Stopped> {
         let Message { id, recipients, .. } = self.messages[at];
-        let deferral = Deferral { next_attempt: 300, attempt: 1, dsn: "4.4.1".into(), reason: "refused".into() };
+        let deferral =
+            Deferral { next_attempt: 300, attempt: 1, warned: false, dsn: "4.4.1".into(), reason: "refused".into() };
         let pending = self.log.pending(id, recipients).into_iter();
         let outcomes: Vec<Outcome> =
             pending.map(|recipient| Outcome::Deferred { id, recipient, deferral: deferral.clone() }).collect();

@@ -9,16 +9,18 @@
 //! ```
 
 use crate::source::{LogicalLine, is_space, logical_lines, trim, utf8_line};
-use crate::watched::Watched;
+use crate::spec::inline_rules;
+use crate::watched::{Rules, Watched};
 use crate::{Context, Matching, Table, TableError, TableSpec};
 use ipnet::IpNet;
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub(crate) struct Cidr {
     spec: TableSpec,
-    rules: Watched<Vec<Rule>>,
+    rules: Rules<Vec<Rule>>,
 }
 
 /// A network, and whether the rule wants the address inside or outside it. An address of the other family matches neither.
@@ -43,7 +45,10 @@ enum Rule {
 
 impl Cidr {
     pub fn new(spec: &TableSpec, context: &Context) -> Self {
-        let rules = Watched::new(context, spec.to_string(), "open", spec.name.clone());
+        let rules = match inline_rules(&spec.name) {
+            Some(text) => Rules::Name(Arc::new(parse(&spec.name, text.as_bytes(), &*context.warn))),
+            None => Rules::File(Watched::new(context, spec.to_string(), "open", spec.name.clone())),
+        };
         Self { spec: spec.clone(), rules }
     }
 

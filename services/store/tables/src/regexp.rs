@@ -13,10 +13,12 @@
 use crate::cidr::{keyword, negations};
 use crate::pattern::{Dialect, Options, translate};
 use crate::source::{LogicalLine, logical_lines, trim, utf8_line};
-use crate::watched::Watched;
+use crate::spec::inline_rules;
+use crate::watched::{Rules, Watched};
 use crate::{Context, Matching, Table, TableError, TableSpec};
 use std::fs::File;
 use std::io::Read;
+use std::sync::Arc;
 
 /// The most memory that one compiled pattern may take, in bytes.
 const COMPILED_LIMIT: usize = 10 << 20;
@@ -26,12 +28,15 @@ const BACKTRACK_LIMIT: usize = 1_000_000;
 pub(crate) struct Regexp {
     spec: TableSpec,
     dialect: Dialect,
-    rules: Watched<Vec<Rule>>,
+    rules: Rules<Vec<Rule>>,
 }
 
 impl Regexp {
     pub fn new(spec: &TableSpec, context: &Context, dialect: Dialect) -> Self {
-        let rules = Watched::new(context, spec.to_string(), "open", spec.name.clone());
+        let rules = match inline_rules(&spec.name) {
+            Some(text) => Rules::Name(Arc::new(parser(spec, dialect, context).rules(text.as_bytes()))),
+            None => Rules::File(Watched::new(context, spec.to_string(), "open", spec.name.clone())),
+        };
         Self { spec: spec.clone(), dialect, rules }
     }
 
@@ -39,15 +44,13 @@ impl Regexp {
         let mut text = Vec::new();
         let name = &self.spec.name;
         file.read_to_end(&mut text).map_err(|error| TableError::io(&self.spec.to_string(), "read", name, &error))?;
-        let parser = Parser {
-            kind: self.spec.kind.name(),
-            name,
-            dialect: self.dialect,
-            substitution: !self.spec.flags.no_substitution,
-            warn: &*context.warn,
-        };
-        Ok(parser.rules(&text))
+        Ok(parser(&self.spec, self.dialect, context).rules(&text))
     }
+}
+
+fn parser<'a>(spec: &'a TableSpec, dialect: Dialect, context: &'a Context) -> Parser<'a> {
+    let (kind, name) = (spec.kind.name(), spec.name.as_str());
+    Parser { kind, name, dialect, substitution: !spec.flags.no_substitution, warn: &*context.warn }
 }
 
 impl Table for Regexp {
@@ -404,6 +407,7 @@ fn parse_replacement(text: &str) -> Result<Vec<Piece>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Maps, Part, TableFlags};
     use std::cell::RefCell;
 
     fn rules(dialect: Dialect, text: &str) -> (Vec<Rule>, Vec<String>) {
@@ -416,6 +420,19 @@ mod tests {
 
     fn answer(dialect: Dialect, text: &str, key: &str) -> Option<String> {
         search(&rules(dialect, text).0, key).unwrap()
+    }
+
+    #[test]
+    fn rules_in_the_name() {
+        for kind in ["regexp", "pcre"] {
+            let spec = format!("{kind}:{{{{/^[^A-Z]/ bogus}}, {{ /^ST(.*)/ $1 }}}}");
+            let maps = Maps::parse("x", &spec, TableFlags::default(), &Context::system()).unwrap();
+            let find = |key| maps.find(key, Part::Full).unwrap();
+            assert_eq!(
+                (find("1x").as_deref(), find("start").as_deref(), find("x")),
+                (Some("bogus"), Some("art"), None)
+            );
+        }
     }
 
     #[test]

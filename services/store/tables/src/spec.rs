@@ -200,6 +200,13 @@ pub(crate) fn in_braces(text: &str) -> Option<&str> {
     (balanced(text)? == text.len()).then(|| &text[1..text.len() - 1])
 }
 
+/// The lines of a table of patterns whose rules stand in its name: `{{/pattern/ result}, …}` (regexp_table(5)). `None` for a
+/// path.
+pub(crate) fn inline_rules(name: &str) -> Option<String> {
+    let rules = split_list(in_braces(name)?).into_iter().map(|rule| in_braces(rule).map(str::trim));
+    rules.collect::<Option<Vec<_>>>().map(|rules| rules.join("\n"))
+}
+
 /// The length of the text in braces that `text` starts with, both braces included.
 fn balanced(text: &str) -> Option<usize> {
     if !text.starts_with('{') {

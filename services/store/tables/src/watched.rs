@@ -44,3 +44,20 @@ impl<T> Watched<T> {
         TableError::io(&self.table, self.step, &self.path, error)
     }
 }
+/// What a table holds, wherever that stands.
+pub(crate) enum Rules<T> {
+    /// In a file.
+    File(Watched<T>),
+    /// In the table's name.
+    Name(Arc<T>),
+}
+
+impl<T> Rules<T> {
+    /// As [`Watched::get`].
+    pub fn get(&self, load: impl FnOnce(&Context, File) -> Result<T, TableError>) -> Result<Arc<T>, TableError> {
+        match self {
+            Rules::File(watched) => watched.get(load),
+            Rules::Name(rules) => Ok(rules.clone()),
+        }
+    }
+}

@@ -60,6 +60,19 @@ fn who_is_known() {
 }
 
 #[test]
+fn names_of_this_system() {
+    let with = |setting: &str, address| known(&format!("{MAIN_CF}recipient_delimiter = -\n{setting}\n"), address);
+    let unknown = "User unknown in local recipient table";
+    assert_eq!(with("", "double-bounce@local.example"), "yes");
+    assert_eq!(with("double_bounce_sender = nobody", "double-bounce@local.example"), unknown);
+    assert_eq!(with("double_bounce_sender = nobody", "nobody@local.example"), "yes");
+    // With a minus sign as the delimiter, `joe-request` would be `joe`.
+    assert_eq!(with("", "joe-x@local.example"), "yes");
+    assert_eq!(with("", "joe-request@local.example"), unknown);
+    assert_eq!(with("owner_request_special = no", "joe-request@local.example"), "yes");
+}
+
+#[test]
 fn an_empty_list_takes_everyone() {
     let open = "mydestination = l.example\nlocal_recipient_maps =\nvirtual_mailbox_domains = v.example\n\
                 relay_domains = r.example";
@@ -127,6 +140,14 @@ fn settings_of_the_expansion() {
     let with = |setting: &str| policy(&format!("{MAIN_CF}{setting}\n"));
     let quiet = with("propagate_unmatched_extensions = canonical");
     assert_eq!(quiet.expand("a+x@alias.example").unwrap(), ["joe@o.example"]);
+    for (setting, address, expected) in [
+        ("", "joe", "joe@example.org"),
+        ("append_at_myorigin = no", "joe", "joe"),
+        ("", "joe@host", "joe@host"),
+        ("append_dot_mydomain = yes", "joe@host", "joe@host.example.org"),
+    ] {
+        assert_eq!(with(setting).expand(address).unwrap(), [expected], "{setting}");
+    }
     let later = "message not accepted, try again later";
     for (setting, address, problem) in [
         (

@@ -289,14 +289,15 @@ pub fn services() -> &'static [ServiceDefault] {
     services::SERVICES
 }
 
-/// Supported settings that no test is named for.
-pub fn untested() -> Vec<&'static str> {
-    Scope::ALL
-        .into_iter()
-        .flat_map(Scope::settings)
-        .filter(|row| row.status == Status::Supported { test: "" })
-        .map(|row| row.name)
-        .collect()
+/// Each supported setting with the test that fails when its value is ignored (empty while none is named).
+pub fn proofs() -> Vec<(String, &'static str)> {
+    let rows = Scope::ALL.into_iter().flat_map(|scope| scope.settings().map(move |row| (scope, row)));
+    rows.filter_map(|(scope, row)| match row.status {
+        Status::Supported { test } if scope == Scope::Root => Some((row.name.to_string(), test)),
+        Status::Supported { test } => Some((format!("{scope:?} {{ {} }}", row.name), test)),
+        _ => None,
+    })
+    .collect()
 }
 
 /// The number of single-byte changes that make one name of another (Levenshtein).
@@ -357,15 +358,11 @@ mod tests {
     }
 
     #[test]
-    fn untested_lists_supported_settings_alone() {
-        let untested = untested();
-        assert!(!untested.contains(&"director_servers"));
-        for name in untested {
-            let supported = |scope: &Scope| {
-                scope.find(name).is_some_and(|row| matches!(row.status, Status::Supported { test: "" }))
-            };
-            assert!(Scope::ALL.iter().any(supported), "{name}");
-        }
+    fn proofs_are_asked_of_supported_rows_alone() {
+        let proofs = proofs();
+        let has = |wanted: &str| proofs.iter().any(|(name, _)| name == wanted);
+        assert!(has("auth_verbose") && has("Service { client_limit }"));
+        assert!(!has("director_servers"));
     }
 
     #[test]

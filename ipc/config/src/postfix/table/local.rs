@@ -5,12 +5,14 @@ use super::row::*;
 #[rustfmt::skip]
 pub(super) const PARAMETERS: &[Parameter] = &[
     // Aliases and forwarding
-    maps("alias_maps", "hash:/etc/aliases, nis:mail.aliases", built(""),
+    maps("alias_maps", "hash:/etc/aliases, nis:mail.aliases", built("trivial_rewrite::recipients::tests::who_is_known"),
         "Tables of local aliases."),
-    maps("alias_database", "hash:/etc/aliases", built(""), "Tables that newaliases rebuilds."),
+    maps("alias_database", "hash:/etc/aliases", built("mailctl::commands::tables_are_built_and_asked"),
+        "Tables that newaliases rebuilds."),
     boolean("expand_owner_alias", "no", NOT_YET,
         "Use what owner-NAME expands to as sender of alias NAME."),
-    boolean("owner_request_special", "yes", built(""), "Treat owner-NAME and NAME-request apart."),
+    boolean("owner_request_special", "yes", built("trivial_rewrite::recipients::tests::names_of_this_system"),
+        "Treat owner-NAME and NAME-request apart."),
     boolean("reset_owner_alias", "no", NOT_YET,
         "Take a nested alias without owner out of the outer one's."),
     raw("forward_path", "$home/.forward${recipient_delimiter}${extension}, $home/.forward", NOT_YET,
@@ -57,7 +59,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     boolean("require_home_directory", "no", NOT_YET, "Defer mail when the home folder is missing."),
     boolean("strict_mailbox_ownership", "yes", NOT_YET,
         "Defer mail when a mailbox belongs to another user."),
-    boolean("biff", "yes", no_effect("there is no comsat service to tell"), "Tell a user who is logged in of new mail."),
+    boolean("biff", "yes", no_effect("there is no comsat service to tell"),
+        "Tell a user who is logged in of new mail."),
     boolean("sun_mailtool_compatibility", "no", NOT_YET, "Old way of locking."),
     maps("local_delivery_status_filter", "$default_delivery_status_filter", NOT_YET,
         "Table that edits delivery status codes and texts."),

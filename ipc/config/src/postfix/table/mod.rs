@@ -65,6 +65,8 @@ pub enum Kind {
     Networks,
     /// A list of domains.
     Domains,
+    /// A list of words to be matched, for a program that opens no file: tables in it hold their entries themselves.
+    Strings,
     /// Restrictions in the order in which they are evaluated.
     Restrictions,
     /// One of these words; the empty value is legal where it is the default.
@@ -158,9 +160,17 @@ pub fn section(name: &str) -> Option<&'static str> {
     SECTIONS.iter().find(|(_, rows)| rows.iter().any(|row| row.name == name)).map(|(section, _)| *section)
 }
 
-/// The supported parameters whose test has yet to be named.
-pub fn untested() -> Vec<&'static str> {
-    all().iter().filter(|row| row.support == Support::Supported { test: "" }).map(|row| row.name).collect()
+/// Each supported parameter with the test that fails when its value is ignored (empty while none is named). Those that exist
+/// once for each delivery agent begin with `TRANSPORT`.
+pub fn proofs() -> Vec<(String, &'static str)> {
+    let rows = all().iter().map(|row| (row.name.to_string(), row.support));
+    let agents = transport::PARAMETERS.iter().map(|row| (format!("TRANSPORT{}", row.suffix), row.support));
+    rows.chain(agents)
+        .filter_map(|(name, support)| match support {
+            Support::Supported { test } => Some((name, test)),
+            _ => None,
+        })
+        .collect()
 }
 
 /// The names among `candidates` that `name` is probably a misspelling of: the nearest one within a third of its length.
@@ -226,10 +236,11 @@ mod tests {
     }
 
     #[test]
-    fn untested_lists_exactly_the_rows_without_a_test() {
-        let names = untested();
-        assert!(names.iter().all(|name| find(name).unwrap().support == Support::Supported { test: "" }));
-        assert!(!names.contains(&"readme_directory") && !names.contains(&"smtpd_milters"));
+    fn proofs_are_asked_of_supported_rows_alone() {
+        let proofs = proofs();
+        let has = |wanted: &str| proofs.iter().any(|(name, _)| name == wanted);
+        assert!(has("smtpd_timeout") && has("TRANSPORT_recipient_limit"));
+        assert!(!has("readme_directory") && !has("smtpd_milters") && !has("TRANSPORT_time_limit"));
     }
 
     #[test]

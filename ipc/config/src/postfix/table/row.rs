@@ -100,6 +100,7 @@ plain! {
     maps => Maps,
     networks => Networks,
     domains => Domains,
+    strings => Strings,
     restrictions => Restrictions,
 }
 

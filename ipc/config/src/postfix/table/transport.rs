@@ -37,8 +37,14 @@ impl Owner {
     }
 }
 
-const fn agents(suffix: &'static str, kind: Kind, default: &'static str) -> TransportParameter {
-    TransportParameter { suffix, kind, default, support: Support::Supported { test: "" }, owner: Owner::Agents }
+const fn agents(suffix: &'static str, kind: Kind, default: &'static str, test: &'static str) -> TransportParameter {
+    TransportParameter { suffix, kind, default, support: Support::Supported { test }, owner: Owner::Agents }
+}
+
+/// Postfix's qmgr reads the recipients of a message bit by bit.
+const fn no_effect(suffix: &'static str, kind: Kind, default: &'static str) -> TransportParameter {
+    let support = Support::Accepted { why: "an active message is in memory with all its recipients" };
+    TransportParameter { suffix, kind, default, support, owner: Owner::Agents }
 }
 
 const ANY: Kind = Kind::Integer { min: 0, max: 0 };
@@ -55,25 +61,32 @@ pub const PARAMETERS: &[TransportParameter] = &[
         support: Support::NotYet { refuse: false },
         owner: Owner::Commands,
     },
-    agents("_recipient_limit", ANY, "$default_recipient_limit"),
-    agents("_extra_recipient_limit", ANY, "$default_extra_recipient_limit"),
-    agents("_recipient_refill_limit", ONE, "$default_recipient_refill_limit"),
-    agents("_recipient_refill_delay", Kind::Time { min: 1, max: 0 }, "$default_recipient_refill_delay"),
-    agents("_delivery_slot_cost", ANY, "$default_delivery_slot_cost"),
-    agents("_delivery_slot_loan", ANY, "$default_delivery_slot_loan"),
-    agents("_delivery_slot_discount", Kind::Integer { min: 0, max: 100 }, "$default_delivery_slot_discount"),
-    agents("_minimum_delivery_slots", ANY, "$default_minimum_delivery_slots"),
-    agents("_initial_destination_concurrency", ONE, "$initial_destination_concurrency"),
-    agents("_destination_concurrency_limit", ANY, "$default_destination_concurrency_limit"),
-    agents("_destination_recipient_limit", ANY, "$default_destination_recipient_limit"),
+    no_effect("_recipient_limit", ANY, "$default_recipient_limit"),
+    no_effect("_extra_recipient_limit", ANY, "$default_extra_recipient_limit"),
+    no_effect("_recipient_refill_limit", ONE, "$default_recipient_refill_limit"),
+    no_effect("_recipient_refill_delay", Kind::Time { min: 1, max: 0 }, "$default_recipient_refill_delay"),
+    agents("_delivery_slot_cost", ANY, "$default_delivery_slot_cost", "qmgr::settings::tests::preemption"),
+    agents("_delivery_slot_loan", ANY, "$default_delivery_slot_loan", "qmgr::settings::tests::preemption"),
+    agents("_delivery_slot_discount", Kind::Integer { min: 0, max: 100 }, "$default_delivery_slot_discount",
+        "qmgr::settings::tests::preemption"),
+    agents("_minimum_delivery_slots", ANY, "$default_minimum_delivery_slots", "qmgr::settings::tests::preemption"),
+    agents("_initial_destination_concurrency", ONE, "$initial_destination_concurrency",
+        "qmgr::settings::tests::initial_destination_concurrency"),
+    agents("_destination_concurrency_limit", ANY, "$default_destination_concurrency_limit",
+        "qmgr::settings::tests::destination_concurrency_limit"),
+    agents("_destination_recipient_limit", ANY, "$default_destination_recipient_limit",
+        "qmgr::settings::tests::destination_recipient_limit"),
     agents("_destination_concurrency_positive_feedback", Kind::Text,
-        "$default_destination_concurrency_positive_feedback"),
+        "$default_destination_concurrency_positive_feedback",
+        "qmgr::settings::tests::destination_concurrency_positive_feedback"),
     agents("_destination_concurrency_negative_feedback", Kind::Text,
-        "$default_destination_concurrency_negative_feedback"),
+        "$default_destination_concurrency_negative_feedback",
+        "qmgr::settings::tests::destination_concurrency_negative_feedback"),
     agents("_destination_concurrency_failed_cohort_limit", ANY,
-        "$default_destination_concurrency_failed_cohort_limit"),
-    agents("_destination_rate_delay", PAUSE, "$default_destination_rate_delay"),
-    agents("_transport_rate_delay", PAUSE, "$default_transport_rate_delay"),
+        "$default_destination_concurrency_failed_cohort_limit",
+        "qmgr::settings::tests::destination_concurrency_failed_cohort_limit"),
+    agents("_destination_rate_delay", PAUSE, "$default_destination_rate_delay", "qmgr::settings::tests::rate_delays"),
+    agents("_transport_rate_delay", PAUSE, "$default_transport_rate_delay", "qmgr::settings::tests::rate_delays"),
 ];
 
 /// The defaults that one transport has for itself.

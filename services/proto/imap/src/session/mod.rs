@@ -18,7 +18,7 @@ mod park;
 mod search;
 mod view;
 
-pub use park::{Parked, ResumeError};
+pub use park::{Parked, ResumeError, STILL_HERE};
 
 use std::borrow::Cow;
 
@@ -254,6 +254,12 @@ impl<M: Mailboxes> Session<M> {
         }
     }
 
+    /// How often an idling client is to be told [`STILL_HERE`]; `None` when it does not idle or is never told.
+    pub fn reminder_ms(&self) -> Option<u64> {
+        let told = self.is_idling() && self.settings.idle_notify_seconds > 0;
+        told.then(|| self.settings.idle_notify_seconds * 1000)
+    }
+
     /// When [`Session::tick`] has to be called, in [`Now::monotonic_ms`].
     pub fn deadline(&self) -> u64 {
         let timeout = self.heard_ms + limits::SESSION_IDLE_SECONDS * 1000;
@@ -274,7 +280,7 @@ impl<M: Mailboxes> Session<M> {
         match &mut self.running {
             Running::Idle { told_ms, .. } => {
                 *told_ms = now.monotonic_ms;
-                response::untagged(&mut self.out, "OK Still here");
+                self.out.extend_from_slice(STILL_HERE);
             }
             _ => self.bye("Disconnected for inactivity."),
         }

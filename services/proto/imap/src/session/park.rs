@@ -12,20 +12,39 @@ use crate::mailbox::{Access, Mailboxes, Selected};
 use crate::name::MailboxName;
 use crate::sequence::UidSet;
 
+/// What an idling client is told now and then, so that it and what lies between know that the server lives.
+pub const STILL_HERE: &[u8] = b"* OK Still here\r\n";
+
 /// Of what a parked session looks like.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// A session without a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parked {
     version: u16,
-    /// The tag of the IDLE in progress.
-    idle: Option<Vec<u8>>,
+    idle: Option<ParkedIdle>,
     selected: Option<ParkedView>,
     condstore: bool,
     saved: UidSet,
     bad_commands: u32,
     statistics: Statistics,
+    last_command: Option<String>,
+    times: Times,
+}
+
+/// The IDLE in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ParkedIdle {
+    tag: Vec<u8>,
+    told_ms: u64,
+}
+
+/// Moments of the session's clock ([`Now::monotonic_ms`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Times {
+    started_ms: u64,
+    heard_ms: u64,
+    finished_ms: u64,
 }
 
 /// The selected mailbox of a parked session.
@@ -74,8 +93,12 @@ impl Parked {
         if self.version != VERSION {
             return Err(ResumeError::Version(self.version));
         }
-        if self.idle.as_ref().is_some_and(|tag| crate::token::split(tag).is_none_or(|line| line.tag != tag)) {
+        let is_tag = |tag: &Vec<u8>| crate::token::split(tag).is_some_and(|line| line.tag == tag);
+        if self.idle.as_ref().is_some_and(|idle| !is_tag(&idle.tag)) {
             return Err(ResumeError::Malformed("idle"));
+        }
+        if self.last_command.as_ref().is_some_and(|name| name.len() > limits::COMMAND) {
+            return Err(ResumeError::Malformed("last command"));
         }
         let well_formed = |set: &UidSet| set.is_well_formed() && set.ranges().len() <= limits::PARKED_RANGES;
         if !well_formed(&self.saved) {
@@ -103,7 +126,7 @@ impl<M: Mailboxes> Session<M> {
     pub fn park(&self) -> Option<Parked> {
         let idle = match &self.running {
             Running::Nothing => None,
-            Running::Idle { tag, .. } => Some(tag.clone()),
+            Running::Idle { tag, told_ms } => Some(ParkedIdle { tag: tag.clone(), told_ms: *told_ms }),
             Running::Append(_) | Running::Fetch(_) => return None,
         };
         if self.closed || !self.out.is_empty() || !self.framer.is_empty() {
@@ -117,14 +140,27 @@ impl<M: Mailboxes> Session<M> {
             saved: self.saved.clone(),
             bad_commands: self.bad_commands,
             statistics: self.statistics,
+            last_command: self.last_command.clone(),
+            times: Times { started_ms: self.started_ms, heard_ms: self.heard_ms, finished_ms: self.finished_ms },
         };
         parked.check().is_ok().then_some(parked)
     }
 
-    /// A session that goes on where another left off. News of the meantime is told at the next moment that allows it: at
-    /// once if the client idles.
-    pub fn resume(parked: Parked, settings: Settings, mut mailboxes: M, now: Now) -> Result<Session<M>, ResumeError> {
+    /// A session that goes on where another left off, on the same clock. News of the meantime is told at the next moment that
+    /// allows it: at once if the client idles. An idling client was sent [`STILL_HERE`] `reminders` times meanwhile, each
+    /// when it was due.
+    ///
+    /// # Errors
+    /// [`ResumeError`]; what was serialised is not trusted.
+    pub fn resume(
+        parked: Parked,
+        reminders: u64,
+        settings: Settings,
+        mut mailboxes: M,
+        now: Now,
+    ) -> Result<Session<M>, ResumeError> {
         parked.check()?;
+        let reminded_ms = reminders.saturating_mul(settings.idle_notify_seconds).saturating_mul(1000);
         let selected = match parked.selected {
             None => None,
             Some(view) => {
@@ -142,8 +178,16 @@ impl<M: Mailboxes> Session<M> {
         session.saved = parked.saved;
         session.bad_commands = parked.bad_commands;
         session.statistics = parked.statistics;
-        if let Some(tag) = parked.idle {
-            session.running = Running::Idle { tag, told_ms: now.monotonic_ms };
+        let sent = reminders.saturating_mul(STILL_HERE.len() as u64);
+        session.statistics.bytes_out = session.statistics.bytes_out.saturating_add(sent);
+        session.last_command = parked.last_command;
+        // What is not of the past is not from this clock.
+        let past = |moment: u64| moment.min(now.monotonic_ms);
+        session.started_ms = past(parked.times.started_ms);
+        session.heard_ms = past(parked.times.heard_ms);
+        session.finished_ms = past(parked.times.finished_ms);
+        if let Some(ParkedIdle { tag, told_ms }) = parked.idle {
+            session.running = Running::Idle { tag, told_ms: past(told_ms.saturating_add(reminded_ms)) };
             session.notify();
         }
         Ok(session)
@@ -168,13 +212,19 @@ mod tests {
         };
         Parked {
             version: VERSION,
-            idle: Some(b"a1".to_vec()),
+            idle: Some(ParkedIdle { tag: b"a1".to_vec(), told_ms: 0 }),
             selected: Some(view),
             condstore: false,
             saved: UidSet::default(),
             bad_commands: 0,
             statistics: Statistics::default(),
+            last_command: Some("IDLE".into()),
+            times: Times { started_ms: 0, heard_ms: 0, finished_ms: 0 },
         }
+    }
+
+    fn idle(tag: &[u8]) -> Option<ParkedIdle> {
+        Some(ParkedIdle { tag: tag.to_vec(), told_ms: 0 })
     }
 
     #[test]
@@ -189,8 +239,11 @@ mod tests {
         };
         assert_eq!(refused(|parked, _| parked.version = 0), ResumeError::Version(0));
         let malformed = ResumeError::Malformed;
-        assert_eq!(refused(|parked, _| parked.idle = Some(b"a\r\n* BYE".to_vec())), malformed("idle"));
-        assert_eq!(refused(|parked, _| parked.idle = Some(b"a b".to_vec())), malformed("idle"));
+        assert_eq!(refused(|parked, _| parked.idle = idle(b"a\r\n* BYE")), malformed("idle"));
+        assert_eq!(refused(|parked, _| parked.idle = idle(b"a b")), malformed("idle"));
+        let long =
+            |parked: &mut Parked, _: &mut ParkedView| parked.last_command = Some("x".repeat(limits::COMMAND + 1));
+        assert_eq!(refused(long), malformed("last command"));
         let scattered = |count: usize| UidSet::from_ascending((1..=count as u32).map(|number| 2 * number));
         assert_eq!(scattered(limits::PARKED_RANGES).ranges().len(), limits::PARKED_RANGES);
         let mut most = parked();

@@ -43,6 +43,9 @@ pub(super) fn single_address(text: &str) -> Option<Found> {
         decorated |= open > 0;
         tokens.truncate(close);
         tokens.drain(..=open);
+    } else if tokens.last() == Some(&Token::Operator('>')) {
+        // Postfix overlooks a bracket that closes nothing.
+        tokens.pop();
     }
     let mut internal = String::new();
     let mut after_word = false;

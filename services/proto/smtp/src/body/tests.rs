@@ -84,7 +84,7 @@ fn chunks() {
 }
 
 fn encode(pieces: &[&[u8]]) -> Vec<u8> {
-    let mut encoder = Encoder::new();
+    let mut encoder = Encoder::new(None);
     let mut out = Vec::new();
     for piece in pieces {
         encoder.encode(piece, &mut out);
@@ -98,6 +98,24 @@ fn encoding() {
     assert_eq!(encode(&[b""]), b".\r\n");
     assert_eq!(encode(&[b"a"]), b"a\r\n.\r\n");
     assert_eq!(encode(&[b".\n..\n", b".", b".\n", b"a.\n"]), b"..\r\n...\r\n...\r\na.\r\n.\r\n");
+}
+
+#[test]
+fn long_lines_go_on_behind_a_space() {
+    for (limit, wire) in [
+        (0, "abcdefgh\r\n..23\r\n\r\nx\r\n.\r\n"),
+        (8, "abcdefgh\r\n..23\r\n\r\nx\r\n.\r\n"),
+        (4, "abcd\r\n efg\r\n h\r\n..23\r\n\r\nx\r\n.\r\n"),
+        (3, "abc\r\n de\r\n fg\r\n h\r\n..23\r\n\r\nx\r\n.\r\n"),
+        (1, "ab\r\n c\r\n d\r\n e\r\n f\r\n g\r\n h\r\n..2\r\n 3\r\n\r\nx\r\n.\r\n"),
+    ] {
+        for step in 1..=16 {
+            let (mut encoder, mut out) = (Encoder::new(NonZeroUsize::new(limit)), Vec::new());
+            b"abcdefgh\n.23\n\nx".chunks(step).for_each(|piece| encoder.encode(piece, &mut out));
+            encoder.finish(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), wire, "limit {limit}, pieces of {step}");
+        }
+    }
 }
 
 proptest! {

@@ -18,7 +18,7 @@ mod sasl;
 mod step;
 mod transaction;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, num::NonZeroUsize};
 
 use transaction::Transaction;
 
@@ -50,6 +50,12 @@ pub struct Config {
     pub discard: Vec<String>,
     /// `smtp_skip_5xx_greeting`: a 5yz greeting is temporary.
     pub skip_5xx_greeting: bool,
+    /// How SMTP begins; LMTP has LHLO alone.
+    pub hello: Hello,
+    /// `smtp_quote_rfc821_envelope`: addresses in commands are quoted where RFC 5321 wants it.
+    pub quote_envelope: bool,
+    /// `smtp_line_length_limit`: longer lines of the content are broken.
+    pub line_limit: Option<NonZeroUsize>,
 }
 
 impl Config {
@@ -64,8 +70,22 @@ impl Config {
             authenticate: false,
             discard: Vec::new(),
             skip_5xx_greeting: true,
+            hello: Hello::Ehlo,
+            quote_envelope: true,
+            line_limit: NonZeroUsize::new(998),
         }
     }
+}
+
+/// Which command follows the greeting of an SMTP server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hello {
+    /// EHLO, and HELO if that is refused.
+    Ehlo,
+    /// EHLO if the greeting has the word `ESMTP` (`smtp_always_send_ehlo = no`).
+    AsGreeted,
+    /// HELO (`smtp_never_send_ehlo`).
+    Helo,
 }
 
 /// `smtp_tls_security_level`, as far as the protocol sees it.
@@ -99,7 +119,7 @@ pub enum Action {
     Done { reusable: bool },
     /// The server is no good now: all recipients without an outcome have failed for this reason.
     Failed(Failure),
-    /// The kept connection works no more and the message was not tried: deliver it over another one.
+    /// The kept connection has ended before it answered MAIL, so nothing of the message was tried: deliver it over another.
     Stale,
     /// Close the connection; nothing follows.
     Close,
@@ -162,8 +182,6 @@ enum State {
     /// Waiting for the caller's next SASL response.
     Authenticating,
     Ready,
-    /// RSET before the next message of a kept connection.
-    Probe(Box<Transaction>),
     Transaction(Box<Transaction>),
     /// RSET after a transaction without a message.
     Abort,
@@ -216,7 +234,6 @@ impl Client {
             State::Handshake(step) => Some(*step),
             State::TlsHandshake => Some(Step::StartTls),
             State::Authenticating => Some(Step::Auth),
-            State::Probe(_) => Some(Step::Probe),
             State::Transaction(transaction) => Some(transaction.step()),
             State::Abort => Some(Step::Abort),
             State::Quit => Some(Step::Quit),
@@ -246,13 +263,8 @@ impl Client {
             self.actions.push_back(Action::Done { reusable: true });
             return;
         }
-        let transaction = Box::new(Transaction::new(envelope, self.config.lmtp, &self.capabilities));
-        if self.used {
-            self.command("RSET");
-            self.state = State::Probe(transaction);
-        } else {
-            self.state = State::Transaction(transaction);
-        }
+        let transaction = Transaction::new(envelope, &self.config, &self.capabilities, self.used);
+        self.state = State::Transaction(Box::new(transaction));
         self.used = true;
     }
 
@@ -314,7 +326,7 @@ impl Client {
 
     fn break_off(&mut self, what: &str, how: &str) {
         match (&self.state, self.step()) {
-            (State::Probe(_), _) => self.actions.push_back(Action::Stale),
+            (State::Transaction(transaction), _) if transaction.is_unproven() => self.actions.push_back(Action::Stale),
             (State::Abort, _) => self.actions.push_back(Action::Done { reusable: false }),
             (State::Quit, _) | (_, None) => {}
             (_, Some(step)) => {
@@ -358,8 +370,7 @@ impl Client {
         self.spoiled |= reply.garbage || reply.code == 421;
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Handshake(step) => self.handshake(step, reply),
-            State::Probe(transaction) if reply.is_positive() => self.state = State::Transaction(transaction),
-            State::Probe(_) => {
+            State::Transaction(transaction) if transaction.is_unproven() && reply.code == 421 => {
                 self.actions.push_back(Action::Stale);
                 self.close();
             }
@@ -375,11 +386,15 @@ impl Client {
 
     fn handshake(&mut self, step: Step, mut reply: Received) {
         match step {
-            Step::Greeting if reply.code / 100 == 2 => self.say_hello(),
+            Step::Greeting if reply.code / 100 == 2 => match self.config.hello {
+                _ if self.config.lmtp => self.say_hello(),
+                Hello::Ehlo => self.say_hello(),
+                Hello::AsGreeted if offers_esmtp(&reply.text) => self.say_hello(),
+                Hello::AsGreeted | Hello::Helo => self.say_helo(),
+            },
             Step::Ehlo if reply.code / 100 != 2 && reply.code != 421 => {
                 self.capabilities = Capabilities::default();
-                self.command(&format!("HELO {}", self.config.helo_name));
-                self.state = State::Handshake(Step::Helo);
+                self.say_helo();
             }
             Step::Ehlo | Step::Lhlo if reply.code / 100 == 2 => {
                 self.capabilities = Capabilities::parse(&reply, &self.config.discard);
@@ -417,6 +432,11 @@ impl Client {
         let (verb, step) = if self.config.lmtp { ("LHLO", Step::Lhlo) } else { ("EHLO", Step::Ehlo) };
         self.command(&format!("{verb} {}", self.config.helo_name));
         self.state = State::Handshake(step);
+    }
+
+    fn say_helo(&mut self) {
+        self.command(&format!("HELO {}", self.config.helo_name));
+        self.state = State::Handshake(Step::Helo);
     }
 
     /// TLS first, then authentication, then mail.
@@ -476,6 +496,10 @@ impl Client {
             self.state = State::Closed;
         }
     }
+}
+
+fn offers_esmtp(greeting: &str) -> bool {
+    greeting.split([' ', '\t', '-']).any(|word| word.eq_ignore_ascii_case("ESMTP"))
 }
 
 /// A refusal of the command as such, not of the mail: client and server do not understand each other.

@@ -16,8 +16,6 @@ pub enum Step {
     Dot,
     /// The RSET after a transaction that was given up.
     Abort,
-    /// The RSET that shows whether a kept connection still works.
-    Probe,
     Quit,
 }
 
@@ -37,7 +35,6 @@ impl Step {
             Self::Content => "sending message body",
             Self::Dot => "sending end of data -- message may be sent more than once",
             Self::Abort => "sending final RSET",
-            Self::Probe => "sending RSET probe",
             Self::Quit => "sending QUIT",
         }
     }
@@ -50,7 +47,6 @@ impl Step {
             Self::Data => "DATA command",
             Self::Content | Self::Dot => "end of DATA command",
             Self::Abort => "final RSET command",
-            Self::Probe => "RSET probe",
             Self::Quit => "QUIT command",
             Self::Greeting | Self::Ehlo | Self::Helo | Self::Lhlo | Self::StartTls | Self::Auth => "handshake",
         }
@@ -67,7 +63,7 @@ impl Step {
             Self::Data => "data_init_timeout",
             Self::Content => "data_xfer_timeout",
             Self::Dot => "data_done_timeout",
-            Self::Abort | Self::Probe => "rset_timeout",
+            Self::Abort => "rset_timeout",
             Self::Quit => "quit_timeout",
         }
     }

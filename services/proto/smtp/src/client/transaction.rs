@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Capabilities, Client, Outcome, State, Step};
+use super::{Action, Capabilities, Client, Config, Outcome, State, Step};
 use crate::{
     address::Address,
     body::Encoder,
@@ -47,6 +47,8 @@ pub(super) struct Transaction {
     /// Recipients that the server took and that have no outcome yet, in order.
     accepted: VecDeque<usize>,
     mail_refused: bool,
+    /// The connection was kept from an earlier message, and the server has not said a word since.
+    unproven: bool,
     content: Content,
 }
 
@@ -59,7 +61,9 @@ enum Content {
 }
 
 impl Transaction {
-    pub fn new(envelope: Envelope, lmtp: bool, capabilities: &Capabilities) -> Self {
+    /// `kept` of a connection that has carried a message before.
+    pub fn new(envelope: Envelope, config: &Config, capabilities: &Capabilities, kept: bool) -> Self {
+        let written = |address: &Address| if config.quote_envelope { address.quoted() } else { address.to_string() };
         let mut commands = VecDeque::with_capacity(envelope.recipients.len() + 2);
         let given = envelope.parameters;
         let parameters = MailParameters {
@@ -70,15 +74,15 @@ impl Transaction {
             ret: given.ret.filter(|_| capabilities.dsn),
             envid: given.envid.filter(|_| capabilities.dsn),
         };
-        let sender = envelope.sender.map_or(String::new(), |sender| sender.quoted());
+        let sender = envelope.sender.as_ref().map_or(String::new(), written);
         commands.push_back((Step::Mail, format!("MAIL FROM:<{sender}>{parameters}\r\n")));
         for recipient in &envelope.recipients {
             let parameters = if capabilities.dsn { recipient.parameters.to_string() } else { String::new() };
-            commands.push_back((Step::Rcpt, format!("RCPT TO:<{}>{parameters}\r\n", recipient.address.quoted())));
+            commands.push_back((Step::Rcpt, format!("RCPT TO:<{}>{parameters}\r\n", written(&recipient.address))));
         }
         commands.push_back((Step::Data, "DATA\r\n".into()));
         Self {
-            lmtp,
+            lmtp: config.lmtp,
             pipelining: capabilities.pipelining,
             commands,
             sent: VecDeque::new(),
@@ -86,6 +90,7 @@ impl Transaction {
             recipients: envelope.recipients.len(),
             accepted: VecDeque::new(),
             mail_refused: false,
+            unproven: kept,
             content: Content::Waiting,
         }
     }
@@ -118,6 +123,11 @@ impl Transaction {
         }
     }
 
+    /// Whether the end of the connection says nothing about this message: a server may end a kept one at any time.
+    pub fn is_unproven(&self) -> bool {
+        self.unproven
+    }
+
     pub fn expects_reply(&self) -> bool {
         !self.sent.is_empty()
     }
@@ -148,6 +158,7 @@ impl Client {
     /// Takes the reply to the oldest command of the transaction.
     pub(super) fn transaction_reply(&mut self, mut transaction: Box<Transaction>, reply: Received) {
         let step = transaction.sent.pop_front().map_or(Step::Dot, |(step, _)| step);
+        transaction.unproven = false;
         match step {
             Step::Mail if reply.code / 100 != 2 => {
                 transaction.mail_refused = true;
@@ -157,12 +168,12 @@ impl Client {
             Step::Data if reply.code / 100 == 3 => {
                 if transaction.accepted.is_empty() {
                     // An empty message for nobody gets the connection back in step.
-                    Encoder::new().finish(&mut self.output);
+                    Encoder::new(None).finish(&mut self.output);
                     transaction.content = Content::Sent;
                     transaction.sent.push_back((Step::Dot, 0));
                     self.spoiled = true;
                 } else {
-                    transaction.content = Content::Sending(Encoder::new());
+                    transaction.content = Content::Sending(Encoder::new(self.config.line_limit));
                     self.actions.push_back(Action::NeedContent);
                 }
             }

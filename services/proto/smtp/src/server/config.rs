@@ -50,6 +50,8 @@ pub struct Smtp {
     pub disable_vrfy: bool,
     /// `strict_rfc821_envelopes`
     pub strict_envelopes: bool,
+    /// `allow_min_user`: an address may begin with a minus sign, and be taken for an option of a command somewhere.
+    pub allow_min_user: bool,
     /// `smtputf8_enable`
     pub smtputf8: bool,
     /// `strict_smtputf8`
@@ -64,6 +66,8 @@ pub struct Smtp {
     pub broken_auth_clients: bool,
     /// `smtpd_forbid_bare_newline_reject_code`
     pub bare_newline_code: u16,
+    /// `smtpd_forbid_bare_newline = note`: lines that end in a bare LF are noted in [`Session::notes`](super::Session::notes).
+    pub note_bare_newline: bool,
     /// `smtpd_forbid_unauth_pipelining`
     pub forbid_unauth_pipelining: bool,
     /// `smtpd_forbidden_commands`
@@ -90,6 +94,7 @@ impl Default for Smtp {
             helo_required: false,
             disable_vrfy: false,
             strict_envelopes: false,
+            allow_min_user: false,
             smtputf8: true,
             strict_smtputf8: false,
             tls: TlsLevel::None,
@@ -97,6 +102,7 @@ impl Default for Smtp {
             mechanisms_under_tls: Vec::new(),
             broken_auth_clients: false,
             bare_newline_code: 550,
+            note_bare_newline: false,
             forbid_unauth_pipelining: false,
             forbidden_commands: Matcher::new(|word| {
                 ["CONNECT", "GET", "POST"].iter().any(|name| name.eq_ignore_ascii_case(word))
@@ -123,6 +129,10 @@ pub struct Lmtp {
     pub line_length_limit: usize,
     /// Bad commands in a row before the session ends.
     pub bad_command_limit: u64,
+    /// `lmtp_client_workarounds`: blanks before the path of MAIL and RCPT are passed over.
+    pub whitespace_before_path: bool,
+    /// `lmtp_client_workarounds`: a path of MAIL and RCPT may lack its `<` and `>`.
+    pub mailbox_for_path: bool,
 }
 
 impl Default for Lmtp {
@@ -134,6 +144,8 @@ impl Default for Lmtp {
             recipient_limit: 10_000,
             line_length_limit: 4096,
             bad_command_limit: 10,
+            whitespace_before_path: false,
+            mailbox_for_path: false,
         }
     }
 }
@@ -180,6 +192,8 @@ pub struct Peer {
     pub newlines: Newlines,
     /// `smtpd_discard_ehlo_keywords` or the entry of `smtpd_discard_ehlo_keyword_address_maps`.
     pub discard: Keywords,
+    /// AUTH is announced, where there is any. A client that uses it unannounced is served.
+    pub announces_auth: bool,
     /// LMTP: the client is in `login_trusted_networks` and may use XCLIENT.
     pub trusted: bool,
 }
@@ -188,7 +202,14 @@ impl Peer {
     /// A client in clear, with all extensions and without trust.
     pub fn new(name: impl Into<String>) -> Self {
         let discard = Keywords::default();
-        Self { name: name.into(), tls: false, newlines: Newlines::Normalize, discard, trusted: false }
+        Self {
+            name: name.into(),
+            tls: false,
+            newlines: Newlines::Normalize,
+            discard,
+            announces_auth: true,
+            trusted: false,
+        }
     }
 }
 

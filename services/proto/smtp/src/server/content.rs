@@ -108,6 +108,7 @@ impl Session {
 
     fn end_of_content(&mut self) {
         let Mode::Content(content) = std::mem::replace(&mut self.mode, Mode::Command) else { return };
+        self.bare_newline_noticed |= content.saw_bare_newline() && self.peer.newlines != Newlines::Accept;
         let refusal = self.content_refusal(&content);
         if let (None, Some((_, false))) = (&refusal, content.chunk) {
             let text = match self.config.dialect {

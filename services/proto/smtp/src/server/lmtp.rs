@@ -91,7 +91,7 @@ impl Session {
         if self.transaction.is_some() {
             return self.lmtp_fail(503, "5.5.0 MAIL already given");
         }
-        let (path, words) = match path_and_words(rest, "FROM:") {
+        let (path, words) = match path_and_words(config, rest, "FROM:") {
             Ok(found) => found,
             Err(text) => return self.lmtp_fail(501, &text),
         };
@@ -118,7 +118,7 @@ impl Session {
             return self.lmtp_fail(451, "4.5.3 Too many recipients");
         }
         let smtputf8 = transaction.smtputf8;
-        let (path, words) = match path_and_words(rest, "TO:") {
+        let (path, words) = match path_and_words(config, rest, "TO:") {
             Ok(found) => found,
             Err(text) => return self.lmtp_fail(501, &text),
         };
@@ -318,15 +318,23 @@ fn for_recipient(path: &str, reply: &Reply) -> Reply {
 }
 
 /// The path after `keyword` and the parameters after it, or the text of the 501 reply.
-fn path_and_words(rest: &str, keyword: &str) -> Result<(Option<address::Address>, Vec<String>), String> {
+fn path_and_words(config: &Lmtp, rest: &str, keyword: &str) -> Result<(Option<address::Address>, Vec<String>), String> {
     let named = rest.get(..keyword.len()).is_some_and(|name| name.eq_ignore_ascii_case(keyword));
     if !named {
         return Err("5.5.4 Invalid parameters".into());
     }
     let side = &keyword[..keyword.len() - 1];
-    let text = &rest[keyword.len()..];
-    if text.starts_with([' ', '\t']) {
+    let mut text = &rest[keyword.len()..];
+    if config.whitespace_before_path {
+        text = text.trim_start_matches([' ', '\t']);
+    } else if text.starts_with([' ', '\t']) {
         return Err(format!("5.5.4 Invalid {side}: Unexpected whitespace before path"));
+    }
+    let bracketed;
+    if config.mailbox_for_path && !text.starts_with('<') {
+        let (mailbox, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));
+        bracketed = format!("<{mailbox}>{rest}");
+        text = &bracketed;
     }
     let (path, rest) = address::parse_path(text, true).map_err(|error| format!("5.5.4 Invalid {side}: {error}"))?;
     if !rest.is_empty() && !rest.starts_with(' ') {

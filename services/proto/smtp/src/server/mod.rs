@@ -60,6 +60,8 @@ pub struct Session {
     errors: u64,
     junk: u64,
     pipelining_noticed: bool,
+    /// A line ended in a bare LF.
+    bare_newline_noticed: bool,
     hanging_up: bool,
     verb: Verb,
     stage: &'static str,
@@ -146,6 +148,7 @@ impl Session {
             errors: 0,
             junk: 0,
             pipelining_noticed: false,
+            bare_newline_noticed: false,
             hanging_up: false,
             verb: Verb::Unknown,
             stage: "CONNECT",
@@ -248,6 +251,12 @@ impl Session {
         &self.statistics
     }
 
+    /// What was odd about the session, for the end of the `disconnect from` line: ` notes=bare_lf` or nothing.
+    pub fn notes(&self) -> &'static str {
+        let wanted = matches!(&self.config.dialect, Dialect::Smtp(config) if config.note_bare_newline);
+        if wanted && self.bare_newline_noticed { " notes=bare_lf" } else { "" }
+    }
+
     /// The name the client gave in HELO, EHLO or LHLO, without characters that are special in headers and log lines.
     pub fn helo_name(&self) -> Option<&str> {
         self.hello.as_ref().map(|hello| hello.name.as_str())
@@ -267,10 +276,14 @@ impl Session {
         }
     }
 
-    /// The protocol for a Received header: `ESMTPSA`, `UTF8SMTP`, … (RFC 3848 section 2, RFC 6531 section 4.3).
+    /// The protocol for a Received header: `ESMTPSA`, `UTF8SMTP`, `UTF8LMTP`, … (RFC 3848 section 2, RFC 6531 section 4.3).
     pub fn received_protocol(&self) -> String {
         let smtputf8 = self.transaction.as_ref().is_some_and(|transaction| transaction.smtputf8);
-        let mut protocol = String::from(if smtputf8 { "UTF8SMTP" } else { self.protocol() });
+        let mut protocol = match (smtputf8, self.protocol()) {
+            (true, "LMTP") => "UTF8LMTP".to_owned(),
+            (true, _) => "UTF8SMTP".to_owned(),
+            (false, protocol) => protocol.to_owned(),
+        };
         if self.protocol() != "SMTP" {
             protocol.push_str(if self.tls { "S" } else { "" });
             protocol.push_str(if self.user.is_some() { "A" } else { "" });

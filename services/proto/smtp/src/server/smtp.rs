@@ -25,6 +25,7 @@ impl Session {
             self.log(Level::Warning, warning);
         }
         self.verb = Verb::Unknown;
+        self.bare_newline_noticed |= line.bare_newline && self.peer.newlines != Newlines::Accept;
         if line.bare_newline && self.peer.newlines == Newlines::Reject {
             self.log_bare_newline();
             let text = format!("5.5.2 {} Error: bare <LF> received", self.config.hostname);
@@ -139,8 +140,9 @@ impl Session {
         announce("ETRN", true, "");
         announce("STARTTLS", config.tls != TlsLevel::None && !self.tls, "");
         let mechanisms = self.mechanisms(config).join(" ");
-        announce("AUTH", !mechanisms.is_empty(), &format!(" {mechanisms}"));
-        announce("AUTH", !mechanisms.is_empty() && config.broken_auth_clients, &format!("={mechanisms}"));
+        let auth = !mechanisms.is_empty() && self.peer.announces_auth;
+        announce("AUTH", auth, &format!(" {mechanisms}"));
+        announce("AUTH", auth && config.broken_auth_clients, &format!("={mechanisms}"));
         for keyword in ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN"] {
             announce(keyword, true, "");
         }
@@ -398,14 +400,18 @@ impl Session {
             return None;
         }
         let syntax = Syntax { strict: config.strict_envelopes, smtputf8 };
-        let found = address::parse(&path.text, syntax);
-        if found.is_err() || (self.verb == Verb::Rcpt && found == Ok(None)) {
+        let found = address::parse(&path.text, syntax).ok();
+        let found = found.filter(|found| match found {
+            Some(address) => config.allow_min_user || !address.local().starts_with('-'),
+            None => self.verb != Verb::Rcpt,
+        });
+        if found.is_none() {
             let text = printable(path.text.as_bytes());
             let (client, verb) = (&self.peer.name, self.verb.name());
             let warning = format!("Illegal address syntax from {client} in {verb} command: {text}");
             self.log(Level::Warning, warning);
         }
-        found.ok()
+        found
     }
 }
 

@@ -115,6 +115,9 @@ pub trait Fs {
     /// Whether a process of that number runs on this machine, whoever owns it.
     fn process_exists(&self, process: u32) -> bool;
     fn pause(&self, time: Duration);
+    /// The longest that a lock of another program is waited for, where the format does not say less
+    /// (`mail_max_lock_timeout`).
+    fn longest_wait(&self) -> Duration;
 }
 
 /// Whether `name` may name one entry of a directory.

@@ -67,6 +67,7 @@ struct World {
     booted: Timestamp,
     process: u32,
     running: Vec<u32>,
+    longest_wait: Option<Duration>,
 }
 
 /// The file system. Clones share it.
@@ -136,6 +137,11 @@ impl ModelFs {
     pub fn full_after(&self, count: Option<u64>) {
         let mut world = locked(&self.0);
         world.full_after = count.map(|count| world.operations + count);
+    }
+
+    /// Bounds the wait for locks.
+    pub fn wait_at_most(&self, longest: Duration) {
+        locked(&self.0).longest_wait = Some(longest);
     }
 
     /// Lets time pass.
@@ -478,6 +484,10 @@ impl Fs for ModelFs {
             secs: world.clock.secs + time.as_secs() as i64 + (nanos / 1_000_000_000) as i64,
             nanos: (nanos % 1_000_000_000) as u32,
         };
+    }
+
+    fn longest_wait(&self) -> Duration {
+        locked(&self.0).longest_wait.unwrap_or(Duration::MAX)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     fs::{File, FileTimes},
     io,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{FileExt, MetadataExt},
     },
     sync::Arc,
@@ -22,7 +22,7 @@ use nix::{
         stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat},
     },
     time::{ClockId, clock_gettime},
-    unistd::{Pid, UnlinkatFlags, fchdir, fsync, geteuid, linkat, syncfs, unlinkat},
+    unistd::{Pid, UnlinkatFlags, fsync, geteuid, linkat, syncfs, unlinkat},
 };
 
 use super::{
@@ -40,6 +40,12 @@ pub struct RealDir {
     place: Place,
 }
 
+impl AsFd for RealDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_ref().as_fd()
+    }
+}
+
 /// The file system beneath the held roots.
 #[derive(Debug)]
 pub struct RealFs {
@@ -48,6 +54,7 @@ pub struct RealFs {
     booted: Timestamp,
     process: u32,
     follows_links: bool,
+    longest_wait: Duration,
 }
 
 impl RealFs {
@@ -62,7 +69,13 @@ impl RealFs {
             booted: now.plus(-up.tv_sec()),
             process: std::process::id(),
             follows_links: !geteuid().is_root(),
+            longest_wait: Duration::MAX,
         })
+    }
+
+    /// The same, where locks of other programs are waited for no longer than `longest`.
+    pub fn waiting_at_most(self, longest: Duration) -> Self {
+        Self { longest_wait: longest, ..self }
     }
 
     /// The held root of that number.
@@ -76,11 +89,6 @@ impl RealFs {
         let nowhere = Place { root: 0, components: Vec::new() };
         let place = target(&self.root_paths(), &nowhere, path).filter(|_| path.first() == Some(&b'/'))?;
         Some((self.root(place.root)?, place.components))
-    }
-
-    /// Makes `dir` the working directory, so that an inotify watch can be set on `.`.
-    pub fn enter(&self, dir: &RealDir) -> io::Result<()> {
-        Ok(fchdir(&*dir.descriptor)?)
     }
 
     /// Another descriptor of `dir`, to hold it as a root of its own.
@@ -267,6 +275,10 @@ impl Fs for RealFs {
 
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn longest_wait(&self) -> Duration {
+        self.longest_wait
     }
 }
 

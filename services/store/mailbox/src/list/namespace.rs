@@ -25,7 +25,7 @@ pub struct Namespace<F: Fs> {
     pub separator: char,
     /// The user's INBOX is in it, under that name whatever the prefix is.
     pub inbox: bool,
-    /// `LIST` shows it without being asked for its prefix.
+    /// `LIST` shows it.
     pub list: bool,
     /// `NAMESPACE` does not show it.
     pub hidden: bool,

@@ -181,6 +181,10 @@ impl<F: Fs> Mailbox<F> {
             mailbox.sync()?;
             mailbox.pending = Events::default();
         }
+        if let (Folder::Maildir(folder), Access::Select) = (&mailbox.folder, access) {
+            // What cannot be removed now is looked for again at the next opening.
+            let _ = folder.sweep(&*environment.fs);
+        }
         Ok(mailbox)
     }
 

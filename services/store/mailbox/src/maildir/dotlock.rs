@@ -3,7 +3,7 @@
 //! A lock is overridden at once when its process is gone (same host), or when it was made before this machine started
 //! and was not made by another host: a crash or a power cut delays nobody. Otherwise, as Dovecot does it, when neither
 //! the lock nor the file it protects has changed for [`STALE_SECONDS`]. Another process's lock is waited for up to
-//! [`TIMEOUT`].
+//! [`TIMEOUT`], or less where the configuration says so ([`Fs::longest_wait`]).
 //!
 //! New content is written to a file of its own, never into the lock, so that the lock can always be judged.
 
@@ -50,7 +50,7 @@ impl<'a, F: Fs> Dotlock<'a, F> {
                 fs.unlink(dir, &name).maybe().at("unlink", &name)?;
                 continue;
             }
-            if waited >= TIMEOUT {
+            if waited >= TIMEOUT.min(fs.longest_wait()) {
                 return Err(Error::Locked { object: String::from_utf8_lossy(&name).into_owned() });
             }
             fs.pause(pause);
@@ -214,6 +214,19 @@ mod tests {
                 }
                 None => assert!(matches!(wait(&fs), Err(Error::Locked { .. }))),
             }
+        }
+    }
+
+    #[test]
+    fn the_wait_ends_sooner_where_that_is_wanted() {
+        let fs = ModelFs::new();
+        fs.become_process(77, true);
+        leave(&fs, b"100:model");
+        for (longest, waited) in [(Duration::MAX, 122), (Duration::from_secs(7), 7)] {
+            fs.wait_at_most(longest);
+            let before = fs.now().secs;
+            assert!(matches!(wait(&fs), Err(Error::Locked { .. })));
+            assert!((waited..=waited + 1).contains(&(fs.now().secs - before)), "{longest:?}");
         }
     }
 

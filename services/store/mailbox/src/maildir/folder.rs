@@ -5,9 +5,9 @@ use std::io;
 use super::name;
 use crate::{
     error::{At, Error, Maybe, Result},
-    fs::{Fs, open_or_make, open_path},
+    fs::{EntryKind, Fs, open_or_make, open_path},
     location::{Format, Location, MailboxName, Modes},
-    message::{Draft, Sizes},
+    message::{Draft, LEFTOVER_SECONDS, Sizes},
 };
 
 /// Marks a directory as a Maildir++ folder, not a Maildir root.
@@ -78,6 +78,19 @@ impl<F: Fs> Folder<F> {
         self.parents.iter().rev().try_for_each(|parent| fs.sync_dir(parent)).at("fsync", b"mail root")
     }
 
+    /// Removes from `tmp` what crashes left behind long ago, whichever program's they were.
+    pub fn sweep(&self, fs: &F) -> Result<()> {
+        for entry in fs.list(&self.tmp).at("readdir", b"tmp")? {
+            if fs
+                .stat_at(&self.tmp, &entry.name)
+                .is_ok_and(|file| file.kind == EntryKind::File && file.changed.plus(LEFTOVER_SECONDS) < fs.now())
+            {
+                fs.unlink(&self.tmp, &entry.name).maybe().at("unlink", &entry.name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a message to `tmp`; nothing is left there on failure. `unique` is a fresh name.
     pub(crate) fn stage<R: Fn(&mut [u8], u64) -> io::Result<usize>>(
         &self,
@@ -86,7 +99,7 @@ impl<F: Fs> Folder<F> {
         draft: &Draft<'_, R>,
     ) -> Result<Staged<F>> {
         let file = fs.create(&self.tmp, &unique, self.modes.file).at("open", &unique)?;
-        // A crash from here on leaves a file in tmp, which any Maildir program removes after 36 hours.
+        // A crash from here on leaves a file in tmp, which a later [`Self::sweep`] removes.
         match crate::message::write(fs, &file, draft, |_| Vec::new()) {
             Ok(sizes) => Ok(Staged { base: name::with_sizes(&unique, sizes), file, tmp: unique, sizes }),
             Err(error) => {
@@ -94,5 +107,30 @@ impl<F: Fs> Folder<F> {
                 Err(error).at("write", &unique)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::model::ModelFs;
+
+    #[test]
+    fn what_a_crash_left_in_tmp_is_removed_when_it_is_old() {
+        let fs = ModelFs::new();
+        let location = Location { format: Format::Maildir, root: fs.root(), path: Vec::new() };
+        let folder = Folder::open(&fs, &location, &MailboxName::inbox(), true).unwrap();
+        let names = || fs.list(&folder.tmp).unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>();
+        fs.create(&folder.tmp, b"old", 0o600).unwrap();
+        fs.make_dir(&folder.tmp, b"folder", 0o700).unwrap();
+        fs.advance(LEFTOVER_SECONDS - 60);
+        fs.create(&folder.tmp, b"fresh", 0o600).unwrap();
+        folder.sweep(&fs).unwrap();
+        assert_eq!(names().len(), 3);
+        fs.advance(120);
+        folder.sweep(&fs).unwrap();
+        let mut left = names();
+        left.sort();
+        assert_eq!(left, [b"folder".to_vec(), b"fresh".to_vec()], "a folder is no message of anybody's");
     }
 }

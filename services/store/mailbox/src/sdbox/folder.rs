@@ -7,14 +7,11 @@ use crate::{
     error::{At, Error, Maybe, Result},
     fs::{Fs, open_path},
     location::{Format, Location, MailboxName, Modes},
-    message::{Draft, Sizes},
+    message::{Draft, LEFTOVER_SECONDS, Sizes},
 };
 
 /// Messages that have no UID yet; what a crash leaves of them is removed by [`Folder::sweep`].
 pub(crate) const TEMPORARY: &[u8] = b".temp.";
-
-/// A leftover is removed when it is older than this.
-const SWEEP_SECONDS: i64 = 36 * 60 * 60;
 
 /// An open sdbox mailbox.
 pub struct Folder<F: Fs> {
@@ -90,7 +87,7 @@ impl<F: Fs> Folder<F> {
             if let Some(uid) = format::uid(&entry.name) {
                 uids.push(uid);
             } else if entry.name.starts_with(TEMPORARY)
-                && fs.stat_at(&self.mails, &entry.name).is_ok_and(|m| m.changed.plus(SWEEP_SECONDS) < fs.now())
+                && fs.stat_at(&self.mails, &entry.name).is_ok_and(|m| m.changed.plus(LEFTOVER_SECONDS) < fs.now())
             {
                 fs.unlink(&self.mails, &entry.name).maybe().at("unlink", &entry.name)?;
             }

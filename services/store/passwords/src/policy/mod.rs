@@ -5,7 +5,7 @@ mod delay;
 mod penalty;
 mod ticket;
 
-pub use cache::{Cache, CacheKey, Cached, Limits};
+pub use cache::{Cache, CacheKey, Limits};
 pub use delay::{FailureQueue, TICK};
 pub use penalty::{Attempt, MAX_ADDRESSES, Penalties};
 pub use ticket::{Bearer, MAX_TICKETS, Ticket, TicketError, Tickets};

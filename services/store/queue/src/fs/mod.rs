@@ -42,6 +42,9 @@ pub trait Fs: Clone {
     /// Makes the names in a folder durable. The queue directory itself is `.`.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
 
+    /// Bytes that may still be written to this disk by who is not privileged.
+    fn free(&self) -> io::Result<u64>;
+
     /// The names in a folder, in no order, without `.` and `..`.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
 }

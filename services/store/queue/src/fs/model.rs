@@ -44,6 +44,8 @@ struct Disk {
     operations: usize,
     fault: Option<(Fault, std::ops::Range<usize>)>,
     random: Random,
+    /// Bytes that somebody else takes up of a disk of `u64::MAX`.
+    occupied: u64,
 }
 
 #[derive(Default, Clone)]
@@ -93,6 +95,11 @@ impl Model {
         let mut disk = self.disk();
         disk.fault = Some((fault, operations));
         disk.random = Random::new(seed);
+    }
+
+    /// Leaves so many bytes free, as far as the disk tells: no write fails of it.
+    pub fn leave_free(&self, bytes: u64) {
+        self.disk().occupied = u64::MAX - bytes;
     }
 
     /// The disk after a crash at this moment and a restart, without faults.
@@ -312,6 +319,10 @@ impl Fs for Model {
         dir.durable = dir.now.clone();
         dir.unsynced.clear();
         Ok(())
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        Ok(u64::MAX - self.disk().occupied)
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {

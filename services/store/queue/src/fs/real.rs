@@ -10,6 +10,7 @@ use std::sync::Arc;
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::sys::statfs::fstatfs;
 use nix::unistd::{UnlinkatFlags, fsync, linkat, unlinkat};
 
 use super::{Access, File, Fs};
@@ -84,6 +85,11 @@ impl Fs for Directory {
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         Ok(fsync(self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?)?)
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let disk = fstatfs(&self.0)?;
+        Ok(disk.blocks_available().saturating_mul(disk.block_size().unsigned_abs()))
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {

@@ -25,7 +25,7 @@ pub(super) const MAX_FRAME: usize = HEADER + MAX_REASON + 256;
 /// Bytes before the first frame.
 pub(super) const HEAD: usize = 28;
 
-const MAGIC: &[u8; 8] = b"PHOUTCM\x01";
+const MAGIC: &[u8; 8] = b"PHOUTCM\x02";
 
 /// What became of a recipient, or of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct Deferral {
     pub next_attempt: u64,
     /// How many attempts there have been.
     pub attempt: u32,
+    /// The sender has been told that the message is delayed.
+    pub warned: bool,
     /// Enhanced status code (RFC 3463).
     pub dsn: String,
     /// What the log line of the attempt said in parentheses.
@@ -137,7 +139,13 @@ mod tests {
     use super::*;
 
     fn deferred(reason: &str) -> Outcome {
-        let deferral = Deferral { next_attempt: 1_700_000_300, attempt: 1, dsn: "4.4.1".into(), reason: reason.into() };
+        let deferral = Deferral {
+            next_attempt: 1_700_000_300,
+            attempt: 1,
+            warned: false,
+            dsn: "4.4.1".into(),
+            reason: reason.into(),
+        };
         Outcome::Deferred { id: QueueId::short(1, 70_000), recipient: 3, deferral }
     }
 

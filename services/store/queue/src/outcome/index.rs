@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ipc_messages::envelope::QueueId;
 
-use super::frame::Outcome;
+use super::frame::{Deferral, Outcome};
 use crate::journal::Sequence;
 
 /// Where a frame is in the log.
@@ -22,6 +22,8 @@ pub enum RecipientState {
     Deferred {
         next_attempt: u64,
         attempt: u32,
+        /// The sender knows of it.
+        warned: bool,
     },
     Done,
 }
@@ -55,7 +57,8 @@ impl Index {
         let (id, number, state) = match outcome {
             Outcome::Done { id, recipient } => (*id, *recipient, RecipientState::Done),
             Outcome::Deferred { id, recipient, deferral } => {
-                let state = RecipientState::Deferred { next_attempt: deferral.next_attempt, attempt: deferral.attempt };
+                let Deferral { next_attempt, attempt, warned, .. } = *deferral;
+                let state = RecipientState::Deferred { next_attempt, attempt, warned };
                 (*id, *recipient, state)
             }
             Outcome::Removed { id, journal } => return self.remove(*id, *journal, place),
@@ -159,7 +162,7 @@ mod tests {
     use super::*;
 
     fn deferred(id: QueueId, recipient: u32, next_attempt: u64) -> Outcome {
-        let deferral = Deferral { next_attempt, attempt: 1, dsn: String::new(), reason: String::new() };
+        let deferral = Deferral { next_attempt, attempt: 1, warned: false, dsn: String::new(), reason: String::new() };
         Outcome::Deferred { id, recipient, deferral }
     }
 

@@ -16,7 +16,8 @@ fn done(number: u64, recipient: u32) -> Outcome {
 }
 
 fn deferred(number: u64, recipient: u32, reason: &str) -> Outcome {
-    let deferral = Deferral { next_attempt: 1000 + number, attempt: 1, dsn: "4.4.1".into(), reason: reason.into() };
+    let deferral =
+        Deferral { next_attempt: 1000 + number, attempt: 1, warned: false, dsn: "4.4.1".into(), reason: reason.into() };
     Outcome::Deferred { id: id(number), recipient, deferral }
 }
 
@@ -38,7 +39,7 @@ fn what_is_committed_is_known_after_a_restart() {
     log.commit(&[deferred(2, 0, "x"), removed(3, 9)]).unwrap();
     for log in [log, reopen(&fs)] {
         assert_eq!(log.pending(id(1), 4), [1, 2, 3]);
-        assert_eq!(log.recipient(id(1), 2), RecipientState::Deferred { next_attempt: 1001, attempt: 1 });
+        assert_eq!(log.recipient(id(1), 2), RecipientState::Deferred { next_attempt: 1001, attempt: 1, warned: false });
         assert_eq!(log.deferral(id(1), 2).unwrap().unwrap().reason, "connect to mx: refused");
         assert_eq!(log.deferral(id(1), 0).unwrap(), None);
         assert_eq!(log.next_attempt(id(2)), Some(1002));

@@ -106,6 +106,13 @@ impl Concurrency {
         Concurrency { window: policy.first_window(), success: 0.0, failure: 0.0, fail_cohorts: 0.0 }
     }
 
+    /// The limit is another one.
+    pub fn bound(&mut self, policy: &ConcurrencyPolicy) {
+        if policy.limit > 0 {
+            self.window = self.window.min(policy.limit);
+        }
+    }
+
     /// How many deliveries may run.
     pub fn window(&self) -> usize {
         self.window

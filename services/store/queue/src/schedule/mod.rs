@@ -32,6 +32,8 @@ pub struct Policy {
     pub recipient_limit: usize,
     /// `transport_destination_rate_delay`: seconds between two deliveries to a destination, which then go one by one.
     pub rate_delay: u64,
+    /// `transport_transport_rate_delay`: seconds between two deliveries of the transport, which then go one by one.
+    pub transport_rate_delay: u64,
     /// Seconds that a dead destination is left alone: `minimal_backoff_time`.
     pub dead_time: u64,
     /// Deliveries that the agents of this transport may have: their descriptors are limited.
@@ -66,6 +68,7 @@ impl Default for Policy {
             slots: SlotPolicy::default(),
             recipient_limit: 50,
             rate_delay: 0,
+            transport_rate_delay: 0,
             dead_time: 300,
             in_flight: window::AGENT_WINDOW,
         }
@@ -124,6 +127,11 @@ impl Scheduler {
         let name: Arc<str> = name.into();
         self.transports.insert(name.clone(), Transport::new(policy));
         self.turns.push_back(name);
+    }
+
+    /// Changes the settings of a transport that was added, for what is selected from now on.
+    pub fn set_policy(&mut self, name: &str, policy: Policy) {
+        self.transports.get_mut(name).expect("the transport was added").set_policy(policy);
     }
 
     /// Takes recipients of a message for a destination of a transport.

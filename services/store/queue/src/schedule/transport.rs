@@ -45,6 +45,8 @@ pub(super) struct Transport {
     /// How many destinations have both room and something to do: without one there is no need to look.
     open: usize,
     dead_until: Option<u64>,
+    /// `transport_rate_delay` runs.
+    paused_until: Option<u64>,
 }
 
 /// Some recipients of one message for one destination: what an agent gets in one go.
@@ -91,12 +93,9 @@ impl Destination {
 }
 
 impl Transport {
-    pub fn new(mut policy: Policy) -> Transport {
-        if policy.rate_delay > 0 {
-            policy.concurrency.limit = 1;
-        }
+    pub fn new(policy: Policy) -> Transport {
         Transport {
-            policy,
+            policy: effective(policy),
             jobs: Jobs::default(),
             by_message: HashMap::new(),
             destinations: HashMap::new(),
@@ -107,6 +106,19 @@ impl Transport {
             busy: 0,
             open: 0,
             dead_until: None,
+            paused_until: None,
+        }
+    }
+
+    /// Other settings; what is under way stays.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = effective(policy);
+        let names: Vec<Arc<str>> = self.destinations.keys().cloned().collect();
+        for name in names {
+            if let Some(destination) = self.destinations.get_mut(&name) {
+                destination.concurrency.bound(&self.policy.concurrency);
+            }
+            self.recount(&name);
         }
     }
 
@@ -142,7 +154,8 @@ impl Transport {
 
     /// Selects the next delivery, if there is one and the agents have room for it.
     pub fn select(&mut self, now: u64) -> Option<EntryKey> {
-        if self.open == 0 || self.dead_until.is_some() || self.busy >= self.policy.in_flight {
+        let in_flight = if self.policy.transport_rate_delay > 0 { 1 } else { self.policy.in_flight };
+        if self.open == 0 || self.dead_until.or(self.paused_until).is_some() || self.busy >= in_flight {
             return None;
         }
         let mut job = self.current;
@@ -201,6 +214,9 @@ impl Transport {
         if policy.rate_delay > 0 && state == State::Ready {
             state = State::SuspendedUntil(now + policy.rate_delay);
         }
+        if policy.transport_rate_delay > 0 {
+            self.paused_until = Some(now + policy.transport_rate_delay);
+        }
         let waiting = destination.todo;
         self.set_state(name, state);
         let given_up = match state {
@@ -228,6 +244,7 @@ impl Transport {
     /// Brings back what has waited long enough.
     pub fn wake(&mut self, now: u64) {
         self.dead_until = self.dead_until.filter(|until| *until > now);
+        self.paused_until = self.paused_until.filter(|until| *until > now);
         while let Some((_, name)) = self.asleep.first().filter(|(time, _)| *time <= now).cloned() {
             let destination = self.destinations.get_mut(&name).expect("it is asleep");
             if matches!(destination.state, State::DeadUntil(_)) {
@@ -242,7 +259,7 @@ impl Transport {
     /// When [`Transport::wake`] has something to do.
     pub fn next_wake(&self) -> Option<u64> {
         let first = self.asleep.first().map(|(time, _)| *time);
-        [first, self.dead_until].into_iter().flatten().min()
+        [first, self.dead_until, self.paused_until].into_iter().flatten().min()
     }
 
     fn set_state(&mut self, name: &Arc<str>, state: State) {
@@ -477,4 +494,12 @@ impl Transport {
             self.destinations.remove(name);
         }
     }
+}
+
+/// With a pause between deliveries to a destination, there is one at a time.
+fn effective(mut policy: Policy) -> Policy {
+    if policy.rate_delay > 0 {
+        policy.concurrency.limit = 1;
+    }
+    policy
 }

@@ -66,6 +66,12 @@ impl ActiveWindow {
         true
     }
 
+    /// Changes the bounds; what is active above them stays.
+    pub fn set_limits(&mut self, messages: usize, recipients: usize) {
+        self.messages.set_limit(messages);
+        self.recipients.set_limit(recipients);
+    }
+
     pub fn leave(&mut self, recipients: usize) {
         self.messages.give_back(1);
         self.recipients.give_back(recipients);
