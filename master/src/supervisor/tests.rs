@@ -90,6 +90,7 @@ fn spec(program: &'static str) -> Spec {
         listeners: Vec::new(),
         rules: Rules { limit: 1, prefork: u32::from(program == "smtpd"), wakeup: None },
         client_limit: 1,
+        messages: 0,
         max_use: 0,
         max_idle: 0,
         section: Vec::new(),
