@@ -146,6 +146,7 @@ impl<S: Service> Worker<S> {
             logger,
             control: Default::default(),
             pending: Default::default(),
+            again: false,
             draining: false,
             watches: Default::default(),
             signatures: Signatures::default(),
@@ -224,7 +225,7 @@ impl<S: Service> Worker<S> {
 
     /// How long to wait for events.
     fn wait(&self) -> Option<Duration> {
-        if !self.cx.pending.is_empty() || !self.cx.dirty.is_empty() {
+        if !self.cx.pending.is_empty() || !self.cx.dirty.is_empty() || self.cx.again {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();
@@ -264,6 +265,7 @@ impl<S: Service> Worker<S> {
             while let Some(pending) = self.cx.pending.pop_front() {
                 self.pending(pending);
             }
+            self.cx.again = false;
             self.service.end_of_turn(&mut self.cx);
             self.cx.log.flush();
             self.flush_peers();
@@ -274,7 +276,7 @@ impl<S: Service> Worker<S> {
                     self.flush(id);
                 }
             }
-            if self.cx.pending.is_empty() && self.cx.dirty.is_empty() {
+            if self.cx.pending.is_empty() && self.cx.dirty.is_empty() && !self.cx.again {
                 break;
             }
         }

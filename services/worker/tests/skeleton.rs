@@ -98,6 +98,20 @@ fn the_end_of_a_hub_is_told_before_its_successor() {
 }
 
 #[test]
+fn a_flood_goes_through_a_channel_that_cannot_hold_it() {
+    let world = World::new(1, 256);
+    let mut asker = world.worker.client();
+    asker.send(&"flood");
+    for number in 0..100 {
+        assert_eq!(
+            asker.receive::<String>().unwrap().trim_start_matches('0'),
+            number.to_string().trim_start_matches('0')
+        );
+    }
+    assert_eq!(world.worker.log_lines(), ["Info: test[".to_string() + &std::process::id().to_string() + "] is there"]);
+}
+
+#[test]
 fn a_client_that_breaks_its_channel_is_named_and_is_no_matter_for_the_master() {
     let world = World::new(1, 256);
     let mut asker = world.worker.client();

@@ -11,6 +11,7 @@ use mio::unix::SourceFd;
 use super::{ROUNDS, Worker};
 use crate::Service;
 use crate::cx::Pending;
+use crate::outbox::HIGH;
 use crate::peers::PeerId;
 
 impl<S: Service> Worker<S> {
@@ -92,7 +93,13 @@ impl<S: Service> Worker<S> {
             // What does not leave now leaves in a later turn: the socket, or one whose descriptors are in its way, makes one
             // when it is read.
             match link.channel.flush() {
-                Ok(all) => link.dirty = !all,
+                Ok(all) => {
+                    link.dirty = !all;
+                    if link.wants_room && link.channel.queued() < HIGH {
+                        link.wants_room = false;
+                        self.cx.again = true;
+                    }
+                }
                 Err(error) => ended.push((link.id, error)),
             }
         }
