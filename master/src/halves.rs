@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -72,6 +73,8 @@ impl Standin {
 
 /// The life of the stand-in: waits for signals until the master has gone.
 fn stand_in(half: HalfName, to: &UnixStream) -> ! {
+    // The master's listeners above all: a socket that is still open here would be taken when its half is started again.
+    ipc_jail::sys::close_all_but(&[to.as_raw_fd()]);
     let set: SigSet = SIGNALS.into_iter().collect();
     // It must not outlive the master, whose end of the socket it would not notice while it waits.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);

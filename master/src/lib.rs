@@ -15,3 +15,4 @@ pub mod run;
 mod signals;
 mod supervisor;
 pub mod table;
+mod waiting;

@@ -220,6 +220,11 @@ impl Policy {
         self.processes.iter().find(|(_, process)| process.service == id && !process.draining).map(|(&pid, _)| pid)
     }
 
+    /// Whether the process has said that it is in its jail and works.
+    pub fn is_ready(&self, pid: Pid) -> bool {
+        self.processes.get(&pid).is_some_and(|process| process.ready)
+    }
+
     /// The service of a process.
     pub fn service_of(&self, pid: Pid) -> Option<ServiceId> {
         self.processes.get(&pid).map(|process| process.service)

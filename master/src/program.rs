@@ -53,6 +53,7 @@ pub const PROGRAMS: &[Program] = &[
     Program { acting: Some(Acting::Deliver), files: WORK, ..leaf("deliver", &[Hub::Auth]) },
     leaf("imap-login", &[Hub::Auth, Hub::Tlsmgr, Hub::Anvil]),
     Program { acting: Some(Acting::Imap), ..leaf("imap", &[Hub::Auth, Hub::Anvil]) },
+    leaf("showq", &[Hub::Qmgr, Hub::NameService, Hub::Lookup]),
 ];
 
 /// The program of this name.
@@ -74,7 +75,11 @@ mod tests {
         let asks = |hub| PROGRAMS.iter().filter(move |p| p.talks.contains(&hub)).map(|p| p.name).collect::<Vec<_>>();
         assert_eq!(asks(Hub::Tlsmgr), ["smtpd", "lmtp", "imap-login"]);
         assert_eq!(asks(Hub::Auth), ["lmtp", "deliver", "imap-login", "imap"]);
-        assert_eq!(asks(Hub::Qmgr), ["cleanup", "smtp"], "nothing that reads the network but the delivery agent");
+        assert_eq!(
+            asks(Hub::Qmgr),
+            ["cleanup", "smtp", "showq"],
+            "nothing that reads the network but the delivery agent"
+        );
     }
 
     #[test]

@@ -26,15 +26,13 @@ use crate::process::Base;
 use crate::signals::Signals;
 use crate::supervisor::Supervisor;
 use crate::table::{Half, Table};
+use crate::waiting::{Order, PATIENCE, Step, Waiting};
 
 /// sysexits(3): the configuration, something already there, the system.
 const EX_CONFIG: u8 = 78;
 pub(crate) const EX_CANTCREAT: u8 = 73;
 pub(crate) const EX_OSERR: u8 = 71;
 pub(crate) const EX_TEMPFAIL: u8 = 75;
-
-/// How long processes may take to finish their work when the system is stopped; then they are ended.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 const SIGNALS: Token = Token(0);
 const ADMIN: usize = 1 << 40;
@@ -118,6 +116,7 @@ struct Master {
     standins: Vec<Standin>,
     /// Which halves the administrator has stopped.
     stopped: Vec<HalfName>,
+    waiting: Waiting,
     ending: Option<Instant>,
     _lock: Flock<File>,
 }
@@ -185,6 +184,7 @@ impl Master {
             signals,
             standins: Vec::new(),
             stopped: Vec::new(),
+            waiting: Waiting::default(),
             ending: None,
             _lock: lock,
         };
@@ -201,8 +201,11 @@ impl Master {
             slog::info!(self.log, "daemon started -- version {version}, configuration {}", folder.display());
         }
         if let Some(conf) = &configuration.mailbox {
-            let protocols = conf.protocols().join(", ");
-            let text = format!("Posthorn v{version} starting up for {protocols}");
+            let protocols = match conf.protocols().join(", ") {
+                none if none.is_empty() => "without any protocols".to_string(),
+                some => format!("for {some}"),
+            };
+            let text = format!("Posthorn v{version} starting up {protocols}");
             self.sender.line_as(LogHalf::Mailbox, "master", LogSeverity::Info, text);
         }
         for found in configuration.all_found().filter(|found| found.severity >= Severity::Warning) {
@@ -237,7 +240,8 @@ impl Master {
         while !self.over() {
             self.sender.flush();
             let now = Instant::now();
-            let mut wait = self.supervisor.next_tick().map(|at| at.saturating_duration_since(now));
+            let tick = self.supervisor.next_tick().map(|at| at.saturating_duration_since(now));
+            let mut wait = tick.into_iter().chain(self.waiting.next()).min();
             if self.ending.is_some() || self.sender.waits() {
                 wait = Some(Duration::from_millis(50));
             }
@@ -258,6 +262,7 @@ impl Master {
                 }
             }
             self.supervisor.tick(Instant::now());
+            self.see_to_waiting();
         }
         self.finish();
     }
@@ -276,6 +281,8 @@ impl Master {
         self.sender.flush();
         self.supervisor.kill_all_but_log(Signal::SIGTERM);
         self.supervisor.end_log();
+        let steps = self.waiting.end();
+        self.carry_on(steps);
         self.standins.drain(..).for_each(Standin::end);
         // The socket's name goes with us; a second start would replace it anyway.
         let _ = fs::remove_file(self.spool.join(ipc_messages::admin::SOCKET));
@@ -295,7 +302,7 @@ impl Master {
             match signalled.signal {
                 Signal::SIGHUP => drop(self.reload(Some(signalled.half))),
                 Signal::SIGUSR1 => self.supervisor.reopen_logs(),
-                _ => self.stop(Some(signalled.half)),
+                _ => self.stop(None, Some(signalled.half)),
             }
         }
     }
@@ -303,11 +310,11 @@ impl Master {
     fn carry_out(&mut self, asked: Asked) {
         let mut fds = Vec::new();
         let end = match asked.request {
-            Request::Stop(half) => {
-                self.stop(half);
-                Ok(())
+            Request::Stop(half) => return self.stop(Some(asked.client), half),
+            Request::Reload(half) => {
+                let order = Order::Reload(self.reload(half));
+                return self.waiting.add(Some(asked.client), order, Instant::now());
             }
-            Request::Reload(half) => self.reload(half),
             Request::Reopen => {
                 self.supervisor.reopen_logs();
                 Ok(())
@@ -340,8 +347,36 @@ impl Master {
         self.supervisor.rows().map(row).collect()
     }
 
-    /// Stops a half, or everything.
-    fn stop(&mut self, half: Option<HalfName>) {
+    /// Tells or answers those whose orders are being carried out.
+    fn see_to_waiting(&mut self) {
+        let supervisor = &self.supervisor;
+        let left = |order: &Order| match order {
+            Order::Stop(Some(half)) => supervisor.names_leaving(half_of(*half)),
+            // That end is the master's own.
+            Order::Stop(None) => supervisor.names_left(),
+            Order::Reload(_) => supervisor.names_starting(),
+        };
+        let steps = self.waiting.step(Instant::now(), left);
+        self.carry_on(steps);
+    }
+
+    fn carry_on(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            let (client, answer) = match step {
+                Step::Tell(client, text) => (client, Answer::Line(text)),
+                Step::Answer(client, result) => (client, Answer::End(result)),
+                Step::Kill(half) => {
+                    self.supervisor.kill_leaving(half_of(half));
+                    continue;
+                }
+            };
+            self.admin.answer(self.poll.registry(), client, &answer, Vec::new());
+        }
+    }
+
+    /// Stops a half, or everything; `client` waits for it.
+    fn stop(&mut self, client: Option<usize>, half: Option<HalfName>) {
+        self.waiting.add(client, Order::Stop(half), Instant::now());
         let Some(half) = half else { return self.end() };
         if !self.stopped.contains(&half) {
             self.stopped.push(half);
@@ -364,6 +399,9 @@ impl Master {
             Half::Mailbox => Some(HalfName::Mailbox),
         };
         table.services.retain(|spec| name(spec.half).is_none_or(|half| !self.stopped.contains(&half)));
+        if self.stopped.contains(&HalfName::Mailbox) {
+            table.acting.clear();
+        }
         table
     }
 
@@ -419,5 +457,12 @@ impl Master {
             self.ending = Some(Instant::now());
             self.supervisor.end();
         }
+    }
+}
+
+fn half_of(half: HalfName) -> Half {
+    match half {
+        HalfName::Transport => Half::Transport,
+        HalfName::Mailbox => Half::Mailbox,
     }
 }

@@ -11,6 +11,7 @@ pub fn parameters(program: &str) -> &'static [&'static str] {
         "bounce" => BOUNCE,
         "smtp" => SMTP,
         "trivial-rewrite" => LOOKUP,
+        "showq" => &["authorized_mailq_users", "authorized_flush_users", "mail_owner"],
         "dns" => &[],
         "anvil" => &["anvil_rate_time_unit", "anvil_status_update_time"],
         _ => &[],
@@ -375,7 +376,7 @@ const IMAP: &[&str] = &[
 mod tests {
     use super::*;
 
-    const PROGRAMS: [&str; 14] = [
+    const PROGRAMS: [&str; 15] = [
         "postlogd",
         "smtpd",
         "cleanup",
@@ -385,6 +386,7 @@ mod tests {
         "trivial-rewrite",
         "dns",
         "anvil",
+        "showq",
         "auth",
         "lmtp",
         "deliver",

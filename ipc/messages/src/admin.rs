@@ -10,6 +10,9 @@ pub const SOCKET: &str = "control";
 /// The master's process id, in the spool; locked by the master while it runs.
 pub const PID_FILE: &str = "posthorn.pid";
 
+/// The folder in the spool where sockets stand that every user may ask at (`showq`, `flush`).
+pub const PUBLIC: &str = "public";
+
 /// Which half of the system a request is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HalfName {
@@ -22,9 +25,9 @@ pub enum HalfName {
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// Finish the work in hand and end; one half or, without a name, everything.
+    /// Finish the work in hand and end; one half or, without a name, everything. Answered when the processes have ended.
     Stop(Option<HalfName>),
-    /// Read the configuration anew.
+    /// Read the configuration anew. Answered when it was refused, or when what it started works.
     Reload(Option<HalfName>),
     /// Open log files anew.
     Reopen,
@@ -37,7 +40,7 @@ pub enum Request {
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// Text for the administrator.
+    /// What is waited for, for people.
     Line(String),
     /// One service of the table.
     Service(ServiceRow),

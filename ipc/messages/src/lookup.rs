@@ -157,6 +157,13 @@ pub enum ToNameService {
         /// The account.
         name: String,
     },
+    /// `getpwuid`.
+    Account {
+        /// Pairs the answer.
+        corr: u32,
+        /// The uid.
+        uid: u32,
+    },
     /// `getgrnam`.
     Group {
         /// Pairs the answer.

@@ -87,7 +87,8 @@ pub enum FromQmgr {
     },
 }
 
-/// To `qmgr`, from `mailctl` (`mailq`, `postqueue`, `postsuper`, `postcat`).
+/// To `qmgr`, from `mailctl` (`mailq`, `postqueue`, `postsuper`, `postcat`) and, for users who are not root, from `showq`, which
+/// may list and attempt and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum QueueRequest {
     /// Every message. Answered by [`QueueAnswer::Message`]s.
@@ -108,11 +109,20 @@ pub enum QueueRequest {
     Open(QueueId),
 }
 
-/// From `qmgr` to `mailctl`.
+impl QueueRequest {
+    /// Whether it leaves every message where it is: all that users who are not root may ask for.
+    pub fn is_harmless(&self) -> bool {
+        matches!(self, QueueRequest::List | QueueRequest::Flush | QueueRequest::FlushOne(_))
+    }
+}
+
+/// From `qmgr` to `mailctl` and `showq`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum QueueAnswer {
-    /// One message.
+    /// One message, with its first recipients.
     Message(Listed),
+    /// More recipients of that message, when one frame does not hold them all.
+    Recipients(Vec<Waiting>),
     /// So many messages were changed; no more comes.
     End {
         /// How many.
@@ -135,8 +145,78 @@ pub struct Listed {
     pub size: u64,
     /// The sender; empty for the null sender.
     pub sender: String,
-    /// Recipients that are not finished, each with the reason of its last deferral.
-    pub recipients: Vec<(String, Option<String>)>,
+    /// Recipients that are not finished.
+    pub recipients: Vec<Waiting>,
     /// Where the content begins in the descriptor (only for `Open`).
     pub offset: u64,
+}
+
+/// A recipient that is not finished, with the reason of its last deferral.
+pub type Waiting = (String, Option<String>);
+
+impl Listed {
+    /// The answers that carry a message: none is larger than a frame, however many recipients there are.
+    pub fn into_answers(mut self) -> Vec<QueueAnswer> {
+        let mut rest = std::mem::take(&mut self.recipients).into_iter().peekable();
+        let mut piece = || -> Vec<Waiting> {
+            let mut room = MAX_PIECE - PIECE_SPARE;
+            std::iter::from_fn(|| {
+                let mut next = rest.next_if(|next| room == MAX_PIECE - PIECE_SPARE || size(next) <= room)?;
+                if let Some(reason) = &mut next.1 {
+                    reason.truncate(reason.floor_char_boundary(MAX_REASON));
+                }
+                room = room.saturating_sub(size(&next));
+                Some(next)
+            })
+            .collect()
+        };
+        self.recipients = piece();
+        let more = std::iter::from_fn(|| Some(piece()).filter(|more| !more.is_empty()));
+        let more: Vec<QueueAnswer> = more.map(QueueAnswer::Recipients).collect();
+        std::iter::once(QueueAnswer::Message(self)).chain(more).collect()
+    }
+}
+
+/// The most bytes of a reason in a list.
+const MAX_REASON: usize = 8 * 1024;
+/// Room in a piece for what stands beside the recipients: a sender of the greatest length, numbers.
+const PIECE_SPARE: usize = 8 * 1024;
+
+/// Bytes of a recipient in a frame, at most: the texts and their lengths.
+fn size((address, reason): &Waiting) -> usize {
+    address.len() + reason.as_ref().map_or(0, String::len) + 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_with_many_recipients_takes_several_frames() {
+        let recipient = |n: usize| (format!("user{n}@example.org"), Some("x".repeat(n * 7)));
+        let recipients: Vec<Waiting> = (0..3_000).map(recipient).collect();
+        let listed = Listed {
+            queue: "deferred".into(),
+            queue_id: "6835060".parse().unwrap(),
+            arrival: 1,
+            size: 1,
+            sender: "s".repeat(1_000),
+            recipients: recipients.clone(),
+            offset: 0,
+        };
+        let mut seen = Vec::new();
+        for answer in listed.into_answers() {
+            assert!(postcard::to_stdvec(&answer).unwrap().len() <= MAX_PIECE);
+            match answer {
+                QueueAnswer::Message(message) => seen.extend(message.recipients),
+                QueueAnswer::Recipients(more) => seen.extend(more),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(seen.len(), recipients.len());
+        for (seen, sent) in seen.into_iter().zip(recipients) {
+            let reason = sent.1.unwrap();
+            assert_eq!(seen, (sent.0, Some(reason[..reason.len().min(MAX_REASON)].to_owned())));
+        }
+    }
 }

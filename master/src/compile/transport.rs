@@ -40,7 +40,8 @@ fn command(name: &str) -> Command {
         "bounce" => Command::Runs("bounce"),
         "trivial-rewrite" => Command::Runs("trivial-rewrite"),
         "smtp" | "lmtp" => Command::Runs("smtp"),
-        "proxymap" | "tlsmgr" | "scache" | "showq" | "anvil" | "postlogd" => Command::PartOfAnother,
+        "showq" | "flush" => Command::Runs("showq"),
+        "proxymap" | "tlsmgr" | "scache" | "anvil" | "postlogd" => Command::PartOfAnother,
         _ => Command::NotYet,
     }
 }
@@ -55,7 +56,6 @@ pub(super) fn services(
     table: &mut Table,
     found: &mut Diagnostics,
 ) {
-    let queue = spool.join("queue");
     let tables = tables_named(main, master);
     let mut transports = Vec::new();
     let mut done: Vec<&str> = Vec::new();
@@ -76,9 +76,9 @@ pub(super) fn services(
                     transports.push((row.name.clone(), name.clone()));
                 }
                 let scope = main.with_overrides(&row.settings());
-                let mut builder =
-                    Builder { main: &scope, row, program, queue: &queue, tables: &tables, accounts, keys, found };
-                let spec = builder.spec(is_agent.then_some(name.as_str()));
+                let mut builder = Builder { main: &scope, row, program, spool, tables: &tables, accounts, keys, found };
+                let called = (is_agent || program.name == "showq").then_some(name.as_str());
+                let spec = builder.spec(called);
                 table.services.push(spec);
             }
             Command::PartOfAnother => {}
@@ -105,7 +105,7 @@ struct Builder<'a> {
     main: &'a MainCf,
     row: &'a Row,
     program: &'static Program,
-    queue: &'a Path,
+    spool: &'a Path,
     tables: &'a [String],
     accounts: &'a mut Accounts,
     keys: &'a mut Keys,
@@ -117,7 +117,8 @@ impl Builder<'_> {
         self.main.expanded(name).map(|expansion| expansion.text).unwrap_or_default()
     }
 
-    fn spec(&mut self, agent: Option<&str>) -> Spec {
+    /// `called` is the command of a program that serves several.
+    fn spec(&mut self, called: Option<&str>) -> Spec {
         let mut section = Section::of_main_cf(self.main, self.program.name, self.found);
         let mut foreign = Vec::new();
         let mut folders = Vec::new();
@@ -129,11 +130,14 @@ impl Builder<'_> {
             }
             "smtp" => {
                 section.transport.insert("service_name", self.row.name.clone());
-                section.transport.insert("agent", agent.unwrap_or("smtp"));
+                section.transport.insert("agent", called.unwrap_or("smtp"));
                 section.transport.insert("own_addresses", self.own_addresses());
                 self.destinations(&mut section, &mut foreign);
             }
-            "cleanup" | "qmgr" => folders.push(Folder { path: self.queue.into(), access: FolderAccess::Write }),
+            "cleanup" | "qmgr" => {
+                folders.push(Folder { path: self.spool.join("queue"), access: FolderAccess::Write });
+            }
+            "showq" => section.transport.insert("command", called.unwrap_or("showq")),
             "trivial-rewrite" => {
                 section.transport.insert("tables", self.tables.join(" "));
                 folders = table_folders(self.tables);
@@ -163,7 +167,7 @@ impl Builder<'_> {
             false => 0,
         };
         let syslog_name = self.text("syslog_name");
-        let tag = format!("{syslog_name}/{}", agent.unwrap_or(self.program.name));
+        let tag = format!("{syslog_name}/{}", called.unwrap_or(self.program.name));
         let account = match self.program.name {
             // It reads the administrator's tables, which may be readable for this account alone.
             "trivial-rewrite" => self.accounts.configured(&self.text("mail_owner"), "trivial-rewrite"),
@@ -273,7 +277,11 @@ impl Builder<'_> {
     }
 
     fn listeners(&mut self, section: &Section) -> Vec<Listen> {
-        let Endpoint::Inet { host, port } = &self.row.endpoint else { return Vec::new() };
+        let (host, port) = match &self.row.endpoint {
+            Endpoint::Inet { host, port } => (host, port),
+            Endpoint::Local { path } if self.program.name == "showq" && !self.row.private => return self.public(path),
+            Endpoint::Local { .. } => return Vec::new(),
+        };
         let tls = section.transport.get("smtpd_tls_wrappermode") == Some("yes");
         let addresses = match host {
             Some(Host::Address(address)) => vec![*address],
@@ -283,6 +291,17 @@ impl Builder<'_> {
         let listen =
             |address| Listen { name: self.row.name.clone(), at: At::Inet(SocketAddr::new(address, *port)), tls };
         addresses.into_iter().map(listen).collect()
+    }
+
+    /// A socket that every user may ask at: among our own state, because Postfix's folder is closed to those who have not the
+    /// group of its commands. The list stands there as well, for programs that read it (exporters of statistics).
+    fn public(&self, path: &str) -> Vec<Listen> {
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        let at =
+            |path| Listen { name: self.row.name.clone(), at: At::Unix { path, mode: 0o666, uid, gid }, tls: false };
+        let postfix = self.in_queue_directory(path);
+        let is_list = uid == 0 && self.row.command.ends_with("showq") && postfix.parent().is_some_and(Path::is_dir);
+        std::iter::once(self.spool.join(path)).chain(is_list.then_some(postfix)).map(at).collect()
     }
 
     /// The addresses of `inet_interfaces`, of the families of `inet_protocols`.

@@ -3,6 +3,7 @@
 mod accounts;
 mod channels;
 mod end;
+mod leaving;
 #[cfg(test)]
 mod tests;
 

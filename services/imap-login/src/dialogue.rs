@@ -170,7 +170,6 @@ fn reason(farewell: &str) -> &str {
         "Too many invalid IMAP commands." => "Too many invalid commands",
         "Input buffer full, aborting" => "Input buffer full",
         "Disconnected for inactivity." => "Inactivity",
-        "Disconnected: Auth process broken" => "Auth process broken",
         other => other,
     }
 }

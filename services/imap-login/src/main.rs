@@ -31,6 +31,9 @@ use logins::Ready;
 use passing::{Passed, Passings};
 use settings::Settings;
 
+/// What Dovecot logs for a TLS session without a certificate.
+const NO_CERTIFICATE: &str = "Can't load SSL certificate (ssl_cert setting): The certificate is empty";
+
 /// How long a client waits for its greeting before it is told why.
 const AUTH_WARNING: Duration = Duration::from_secs(10);
 
@@ -212,7 +215,7 @@ impl ImapLogin {
         if self.tls.is_none() {
             let made = match &self.settings.offer {
                 Some(offer) => worker::tls::server(offer, cx.signatures()),
-                None => Err("no certificate is configured".into()),
+                None => Err(NO_CERTIFICATE.into()),
             };
             match made {
                 Ok(config) => self.tls = Some(config),

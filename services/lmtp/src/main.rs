@@ -145,7 +145,7 @@ impl Service for Lmtp {
             Why::Eof => "Connection closed".to_string(),
             Why::Error(error) | Why::Tls(error) => error,
         };
-        slog::info!(own_log(cx), "Disconnect from {}: {why} (state={})", client.label, client.session.stage());
+        slog::info!(own_log(cx), "Disconnect from {}: {why} (state={})", client.label, client.session.lmtp_state());
     }
 
     fn timeout(&mut self, cx: &mut Cx<()>, conn: ConnId) {
@@ -221,7 +221,7 @@ impl Lmtp {
                 continue;
             };
             if self.act(cx, conn, &mut client, action) {
-                let state = client.session.stage();
+                let state = client.session.lmtp_state();
                 return slog::info!(own_log(cx), "Disconnect from {}: Logged out (state={state})", client.label);
             }
         }

@@ -107,7 +107,14 @@ pub mod tests {
     /// What a session answers to `input`, everything being accepted.
     fn answers(changes: &[(&str, &str)], input: &str) -> String {
         let newlines = Newlines::Normalize;
-        let peer = Peer { name: "local".into(), tls: false, newlines, discard: Keywords::default(), trusted: false };
+        let peer = Peer {
+            name: "local".into(),
+            tls: false,
+            newlines,
+            discard: Keywords::default(),
+            trusted: false,
+            announces_auth: false,
+        };
         let mut session = Session::new(settings(changes).session, peer);
         let (mut input, mut sent) = (input.as_bytes(), Vec::new());
         loop {

@@ -33,6 +33,13 @@ pub fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Says what is waited for, to people: on a terminal alone.
+pub fn progress(text: &str) {
+    if io::stderr().is_terminal() {
+        complain(text);
+    }
+}
+
 /// The text of a system error, without the number that Rust adds: `No such file or directory`.
 pub fn reason(error: &io::Error) -> String {
     ipc_config::dovecot::files::error_text(error)

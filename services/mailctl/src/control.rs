@@ -15,6 +15,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::console;
+
 /// How long the other end may take for each message.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -80,8 +82,6 @@ impl Waiting {
 /// What came of a request.
 #[derive(Debug, Default)]
 pub struct Reply {
-    /// Text for the administrator.
-    pub lines: Vec<String>,
     /// Services, where they were asked for.
     pub services: Vec<ServiceRow>,
     /// `Err` says why the request was not carried out.
@@ -90,7 +90,7 @@ pub struct Reply {
     pub fds: Vec<OwnedFd>,
 }
 
-/// Asks the master of the instance whose state is in `spool`.
+/// Asks the master of the instance whose state is in `spool`, and shows what it waits for until it answers.
 ///
 /// # Errors
 /// What the system says: `NotFound` or `ConnectionRefused` when no master runs there.
@@ -101,7 +101,7 @@ pub fn ask(spool: &Path, request: &Request) -> io::Result<Reply> {
     loop {
         let (answer, fds) = channel.receive::<Answer>()?;
         match answer {
-            Answer::Line(line) => reply.lines.push(line),
+            Answer::Line(line) => console::progress(&line),
             Answer::Service(row) => reply.services.push(row),
             Answer::End(result) => {
                 reply.result = result.err();
@@ -154,10 +154,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let request = Request::Reload(Some(HalfName::Mailbox));
         let answers =
-            vec![(Answer::Line("dovecot.conf:3: bad".into()), vec![]), (Answer::End(Err("refused".into())), vec![])];
+            vec![(Answer::Line("waiting for smtpd[7]".into()), vec![]), (Answer::End(Err("refused".into())), vec![])];
         let thread = master(folder.path(), request.clone(), answers);
         let reply = ask(folder.path(), &request).unwrap();
-        assert_eq!((reply.lines, reply.result), (vec!["dovecot.conf:3: bad".to_owned()], Some("refused".to_owned())));
+        assert_eq!(reply.result, Some("refused".to_owned()));
         thread.join().unwrap();
     }
 

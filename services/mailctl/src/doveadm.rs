@@ -119,10 +119,7 @@ fn act(file: Option<&str>, act: impl FnOnce(&Instance) -> io::Result<Reply>) -> 
         Err(status) => return status,
     };
     match act(&instance) {
-        Ok(reply) => {
-            reply.lines.iter().for_each(|line| console::complain(line));
-            reply.result.map_or(Status::OK, |reason| fatal(Status::TEMPORARY, &reason))
-        }
+        Ok(reply) => reply.result.map_or(Status::OK, |reason| fatal(Status::TEMPORARY, &reason)),
         Err(error) => fatal(Status::TEMPORARY, &reason(&error)),
     }
 }

@@ -147,9 +147,8 @@ impl Instance {
     }
 }
 
-/// Shows what the master said, and how it ended.
+/// Shows how an order ended.
 pub fn finish(reply: &Reply) -> Status {
-    reply.lines.iter().for_each(|line| console::complain(line));
     match &reply.result {
         None => Status::OK,
         Some(reason) => {

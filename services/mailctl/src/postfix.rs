@@ -112,7 +112,6 @@ impl Postfix {
         }
         self.log.line(Severity::Info, line);
         let reply = act()?;
-        reply.lines.iter().for_each(|line| console::complain(line));
         Ok(reply.result.map_or(Status::OK, |reason| self.fatal(&reason)))
     }
 

@@ -11,6 +11,8 @@ impl Status {
     pub const FAILURE: Status = Status(1);
     /// `EX_USAGE`: the command line is wrong.
     pub const USAGE: Status = Status(64);
+    /// `EX_NOINPUT`: what is named is not there.
+    pub const NO_INPUT: Status = Status(66);
     /// `EX_NOUSER`: an account does not exist.
     pub const NO_USER: Status = Status(67);
     /// `EX_UNAVAILABLE`: the mail system is down, or the command is not built.

@@ -150,7 +150,7 @@ fn nothing_runs() {
     assert!(lines.contains(&"fatal: the Postfix mail system is not running"), "{log}");
     assert!(lines.iter().any(|line| line.starts_with("fatal: unknown command: 'foo'. Usage: postfix start (or stop,")));
     for command in ["stop", "reload", "services", "queue", "reopen"] {
-        assert_eq!(bench.run("mailctl", command), said(1, "mailctl: the mail system is not running\n"), "{command}");
+        assert_eq!(bench.run("mailctl", command), said(69, "mailctl: the mail system is not running\n"), "{command}");
     }
     assert_eq!(bench.run("mailctl", "status").output, "the mail system is not running\n");
     assert_eq!(bench.run("mailctl", "status --json").output, "{\"running\":false}\n");

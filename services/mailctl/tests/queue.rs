@@ -266,7 +266,7 @@ fn the_system_is_controlled() {
     assert_eq!(run("mailctl", "reload mailbox"), said(78, "mailctl: dovecot.conf:2: bad\n"));
     assert_eq!(run("mailctl", "reopen"), said(0, ""));
     assert_eq!(run("postfix", "start"), said(1, ""));
-    assert_eq!(run("mailctl", "start"), said(1, "mailctl: the mail system is already running\n"));
+    assert_eq!(run("mailctl", "start"), said(75, "mailctl: the mail system is already running\n"));
     assert_eq!(run("postfix", "status"), said(0, ""));
     let status = run("mailctl", "status").output;
     assert!(

@@ -83,7 +83,9 @@ impl Service for NameService {
             Ok((question, _)) => question,
             Err(error) => return cx.broken(asker, error),
         };
-        let (ToNameService::User { corr, .. } | ToNameService::Group { corr, .. }) = question;
+        let (ToNameService::User { corr, .. }
+        | ToNameService::Account { corr, .. }
+        | ToNameService::Group { corr, .. }) = question;
         let job = Box::new(move || Found { asker, corr, line: line(&question) });
         if cx.run(job).is_err() {
             self.answer(cx, Found { asker, corr, line: Err("too many look-ups wait for the name service".into()) });
@@ -113,30 +115,29 @@ impl NameService {
 
 /// Looks a name up. Blocks.
 fn line(question: &ToNameService) -> Result<Option<String>, String> {
-    let (ToNameService::User { name, .. } | ToNameService::Group { name, .. }) = question;
-    if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
-        return Ok(None);
-    }
+    let is_name = |name: &str| !name.is_empty() && name.len() <= MAX_NAME && !name.contains('\0');
     let line = match question {
-        ToNameService::User { .. } => User::from_name(name).map(|user| user.as_ref().map(user_line)),
-        ToNameService::Group { .. } => Group::from_name(name).map(|group| group.as_ref().map(group_line)),
+        ToNameService::User { name, .. } if is_name(name) => User::from_name(name).map(|user| user.map(user_line)),
+        ToNameService::Group { name, .. } if is_name(name) => Group::from_name(name).map(|group| group.map(group_line)),
+        ToNameService::Account { uid, .. } => User::from_uid((*uid).into()).map(|user| user.map(user_line)),
+        ToNameService::User { .. } | ToNameService::Group { .. } => return Ok(None),
     };
     match line {
-        Ok(Some(line)) if line.len() > MAX_LINE => Err(format!("the entry of {name} is longer than {MAX_LINE} bytes")),
+        Ok(Some(line)) if line.len() > MAX_LINE => Err(format!("an entry is longer than {MAX_LINE} bytes")),
         Ok(line) => Ok(line),
         Err(error) => Err(error.desc().to_owned()),
     }
 }
 
 /// `passwd(5)`, without the password.
-fn user_line(user: &User) -> String {
+fn user_line(user: User) -> String {
     let (uid, gid) = (user.uid, user.gid);
     let (gecos, home, shell) = (user.gecos.to_string_lossy(), user.dir.display(), user.shell.display());
     format!("{}:x:{uid}:{gid}:{gecos}:{home}:{shell}", user.name)
 }
 
 /// `group(5)`, without the password.
-fn group_line(group: &Group) -> String {
+fn group_line(group: Group) -> String {
     format!("{}:x:{}:{}", group.name, group.gid, group.mem.join(","))
 }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipc_config::section::Section;
 use ipc_messages::bounce::ToBounce;
 use ipc_messages::lookup::ToLookup;
-use ipc_messages::queue::FromQmgr;
+use ipc_messages::queue::{FromQmgr, QueueAnswer, QueueRequest};
 use store_queue::fs::Directory;
 use worker::{Calls, Cx, Frame, Hub, Outbox, Peer, PeerId, Service, Setup, StartError};
 
@@ -48,10 +48,22 @@ struct Qmgr {
 }
 
 /// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Client {
     Agent,
-    Administrator,
+    /// With the answers that wait for it.
+    Administrator(Outbox<QueueAnswer>),
+    /// `showq`, for users who are not root: it may not change anything.
+    Users(Outbox<QueueAnswer>),
+}
+
+impl Client {
+    fn answers(&mut self) -> Option<&mut Outbox<QueueAnswer>> {
+        match self {
+            Client::Agent => None,
+            Client::Administrator(answers) | Client::Users(answers) => Some(answers),
+        }
+    }
 }
 
 impl Service for Qmgr {
@@ -116,7 +128,8 @@ impl Service for Qmgr {
                     }
                     self.core.cleanup_up();
                 }
-                "mailctl" => drop(self.clients.insert(id, Client::Administrator)),
+                "mailctl" => drop(self.clients.insert(id, Client::Administrator(Outbox::default()))),
+                "showq" => drop(self.clients.insert(id, Client::Users(Outbox::default()))),
                 _ => drop(self.clients.insert(id, Client::Agent)),
             },
         }
@@ -131,7 +144,7 @@ impl Service for Qmgr {
             Peer::Hub(_) => {}
             Peer::Client { .. } => match self.clients.remove(&id) {
                 Some(Client::Agent) => self.core.agent_down(id),
-                Some(Client::Administrator) => self.core.admin_down(id),
+                Some(Client::Administrator(_) | Client::Users(_)) => self.core.admin_down(id),
                 None => self.cleanup = self.cleanup.filter(|cleanup| *cleanup != id),
             },
         }
@@ -153,6 +166,10 @@ impl Service for Qmgr {
             Some(Source::Administrator) => frame.decode().map(|(request, _)| {
                 self.core.request(id, request);
                 Ok(())
+            }),
+            Some(Source::Users) => frame.decode::<QueueRequest>().map(|(request, _)| {
+                let harmless = request.is_harmless();
+                harmless.then(|| self.core.request(id, request)).ok_or(())
             }),
             None => return,
         };
@@ -184,6 +201,11 @@ impl Service for Qmgr {
         self.to_cleanup.pump(cx, self.cleanup);
         self.to_lookup.pump_to_hub(cx, Hub::Lookup);
         self.to_bounce.pump_to_hub(cx, Hub::Bounce);
+        for (&peer, client) in &mut self.clients {
+            if let Some(answers) = client.answers() {
+                answers.pump(cx, Some(peer));
+            }
+        }
     }
 
     fn reload(&mut self, _: &mut Cx<Done>, section: Section) {
@@ -206,13 +228,15 @@ enum Source {
     Bounce,
     Agent,
     Administrator,
+    Users,
 }
 
 impl Qmgr {
     fn source(&self, cx: &Cx<Done>, id: PeerId) -> Option<Source> {
         match self.clients.get(&id) {
             Some(Client::Agent) => Some(Source::Agent),
-            Some(Client::Administrator) => Some(Source::Administrator),
+            Some(Client::Administrator(_)) => Some(Source::Administrator),
+            Some(Client::Users(_)) => Some(Source::Users),
             None if self.cleanup == Some(id) => Some(Source::Cleanup),
             None if cx.hub(Hub::Lookup) == Some(id) => Some(Source::Lookup),
             None if cx.hub(Hub::Bounce) == Some(id) => Some(Source::Bounce),
@@ -236,9 +260,10 @@ impl Qmgr {
                 }
             }
             Action::Admin(peer, answer, body) => {
-                let fds = body.as_deref().map(copy).transpose();
-                if !fds.is_ok_and(|fds| cx.send(peer, &answer, fds.into_iter().collect()).is_ok()) {
-                    cx.drop_peer(peer);
+                let Some(answers) = self.clients.get_mut(&peer).and_then(Client::answers) else { return };
+                match body.as_deref().map(copy).transpose() {
+                    Ok(fds) => answers.push(answer, fds.into_iter().collect()),
+                    Err(_) => cx.drop_peer(peer),
                 }
             }
             Action::Wake(service) => cx.wake(service),

@@ -252,7 +252,9 @@ impl Service for Smtpd {
             }
             Err(error) => {
                 let path = self.config.sasl.as_ref().map_or("", |sasl| sasl.path.as_str());
-                let text = format!("SASL: Connect to {path} failed: {error}");
+                let error = error.to_string();
+                let why = error.split(" (os error ").next().unwrap_or_default();
+                let text = format!("SASL: Connect to Dovecot auth socket '{path}' failed: {why}");
                 let lost = self.sasl.lost();
                 self.authenticated(cx, Happened::Lost(text, lost));
             }

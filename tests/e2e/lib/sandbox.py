@@ -39,6 +39,9 @@ def private_root(disk, seen):
         os.chmod(root + "/dev/" + name, 0o666)
     os.symlink("/proc/self/fd", root + "/dev/fd")
     os.mkdir(root + "/dev/shm", 0o1777)
+    os.mkdir(root + "/dev/pts")
+    mount("-t", "devpts", "-o", "newinstance,ptmxmode=0666", "devpts", root + "/dev/pts")
+    os.symlink("pts/ptmx", root + "/dev/ptmx")
     for stale in STALE:
         if os.path.isdir(root + stale):
             shutil.rmtree(root + stale)

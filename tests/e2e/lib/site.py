@@ -182,6 +182,11 @@ def machine():
     os.makedirs("/var/spool/postfix/private", exist_ok=True)
 
 
+def stock_table():
+    """Debian's master.cf as its package installs it, with the rows for programs that are not there (uucp, mailman, …)."""
+    shutil.copy("/usr/share/postfix/master.cf.dist", "/etc/postfix/master.cf")
+
+
 def users(count=0, plain=False):
     """003's user database: the tutorial's user, and `count` more (user0@… to), all with the same password."""
     secret = PASSWORD if plain else hashed(PASSWORD)

@@ -5,6 +5,8 @@ to the classic files of the halves that are ours, and none for the others.
 """
 import glob
 import os
+import pty
+import select
 import signal
 import subprocess
 import time
@@ -32,6 +34,32 @@ def run(*command, check=True, timeout=60):
     if check and ended.returncode != 0:
         raise CommandFailed("%s: exit status %d: %s" % (" ".join(command), ended.returncode, text))
     return text
+
+
+def answer(command, dialogue, timeout=20):
+    """Runs a command on a terminal of its own and answers each prompt of `dialogue`; returns all that it showed."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvp("sh", ["sh", "-c", command])
+    shown, todo, end = "", list(dialogue), time.monotonic() + timeout
+    while time.monotonic() < end:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                data = os.read(terminal, 4096)
+            except OSError:
+                break       # how a terminal says that its other side is closed
+            shown += data.decode("utf-8", "replace")
+        if todo and todo[0][0] in shown.rsplit("\n", 1)[-1]:
+            # A prompt is read with echo off; what is typed before that would be shown.
+            time.sleep(0.1)
+            os.write(terminal, todo.pop(0)[1].encode() + b"\n")
+    else:
+        os.kill(child, signal.SIGKILL)
+        raise CommandFailed("%s did not end: %r" % (command, shown))
+    os.waitpid(child, 0)
+    os.close(terminal)
+    assert not todo, "the prompt %r did not come: %r" % (todo[0][0], shown)
+    return shown
 
 
 class System:
@@ -108,7 +136,7 @@ class System:
         folder, found = os.environ["OURS_BIN"], {}
         for path in glob.glob("/proc/[0-9]*/exe"):
             try:
-                program = os.readlink(path)
+                program = os.readlink(path).removesuffix(" (deleted)")
             except OSError:
                 continue        # it has ended, or it is a kernel thread
             if os.path.dirname(program) == folder:

@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 use crate::options::Problem;
 
 /// A server that says nothing for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest line that any of the protocols here answers with.
 const LINE_LIMIT: usize = 1 << 16;

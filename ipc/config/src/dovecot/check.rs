@@ -2,7 +2,7 @@
 //!
 //! Every problem is in Dovecot's own words. It is an error where Dovecot does not start, and a warning where it starts
 //! and fails later: a missing passdb, say, is no error here, because the real server starts with it and answers
-//! `* BYE Disconnected: Auth process broken`. What Dovecot can do and we cannot is in [`super::support`].
+//! `* BYE Auth process broken`. What Dovecot can do and we cannot is in [`super::support`].
 
 use super::files::Accounts;
 use super::sections::Database;

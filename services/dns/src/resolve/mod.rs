@@ -9,6 +9,8 @@ mod cache;
 mod exchange;
 mod message;
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};

@@ -45,7 +45,7 @@ impl Home {
         };
         let root = (self.path().as_bytes().to_vec(), File::open(self.0.path()).unwrap().into());
         let all = RealFs::new(vec![root], b"host").unwrap();
-        hold(&user, &section, Context::default(), &all)
+        hold(&user, &section, Context::default(), &all, true)
     }
 
     /// What the user's session answers to each of these commands.

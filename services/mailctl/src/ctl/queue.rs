@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ipc_messages::queue::{Listed, QueueRequest};
 use ipc_messages::queue_id::QueueId;
 use serde_json::json;
+use showq::protocol::shown;
 
 use super::run::{not_running, unreachable};
 use super::{Context, usage};
@@ -68,7 +69,7 @@ fn failed(failure: Failure) -> Status {
         Failure::System(error) => unreachable(&error),
         Failure::Refused(reason) => {
             console::complain(&format!("mailctl: {reason}"));
-            Status::FAILURE
+            Status::NO_INPUT
         }
     }
 }
@@ -79,7 +80,7 @@ fn list(context: &Context) -> Status {
         Err(status) => return status,
     };
     if context.json {
-        messages.iter().for_each(|message| console::line(&crate::queue::listing::json(message)));
+        messages.into_iter().for_each(|message| console::line(&crate::queue::listing::json(&shown(message))));
         return Status::OK;
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());

@@ -24,7 +24,7 @@ pub fn start(context: &Context, words: &[String]) -> Status {
     };
     if half.map_or(!running.is_empty(), |half| running.contains(&half)) {
         console::complain("mailctl: the mail system is already running");
-        return Status::FAILURE;
+        return Status::TEMPORARY;
     }
     log(context, half, "starting the Postfix mail system");
     let status = match half {
@@ -122,7 +122,7 @@ fn half(words: &[String]) -> Result<Option<HalfName>, Status> {
 /// Complains that nothing runs.
 pub fn not_running() -> Status {
     console::complain("mailctl: the mail system is not running");
-    Status::FAILURE
+    Status::UNAVAILABLE
 }
 
 /// Complains that the master cannot be asked.
@@ -130,6 +130,7 @@ pub fn unreachable(error: &io::Error) -> Status {
     console::complain(&format!("mailctl: the running mail system cannot be asked: {}", reason(error)));
     match error.kind() {
         io::ErrorKind::PermissionDenied => Status::NO_PERMISSION,
+        io::ErrorKind::TimedOut => Status::TEMPORARY,
         _ => Status::UNAVAILABLE,
     }
 }

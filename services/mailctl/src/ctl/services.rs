@@ -10,7 +10,7 @@ use crate::control;
 use crate::instance::Instance;
 use crate::status::Status;
 
-/// Says which halves run, and what is wrong with them. 0 when anything runs, else 1.
+/// Says which halves run, and what is wrong with them. 0 when anything runs, else `EX_UNAVAILABLE`.
 pub fn status(context: &Context, words: &[String]) -> Status {
     if !words.is_empty() {
         return usage("status takes no argument");
@@ -24,7 +24,7 @@ pub fn status(context: &Context, words: &[String]) -> Status {
             true => console::line(&json!({ "running": false }).to_string()),
             false => console::line("the mail system is not running"),
         }
-        return Status::FAILURE;
+        return Status::UNAVAILABLE;
     };
     let pid = context.instance.pid();
     if context.json {

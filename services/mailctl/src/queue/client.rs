@@ -44,18 +44,21 @@ impl Queue {
     /// # Errors
     /// [`Failure`].
     pub fn list(&mut self) -> Result<Vec<Listed>, Failure> {
-        const ORDER: [&str; 5] = ["active", "incoming", "deferred", "hold", "corrupt"];
         self.0.send(&QueueRequest::List)?;
         let mut messages = Vec::new();
         loop {
             match self.0.receive::<QueueAnswer>()?.0 {
                 QueueAnswer::Message(message) => messages.push(message),
+                QueueAnswer::Recipients(more) => {
+                    if let Some(message) = messages.last_mut() {
+                        message.recipients.extend(more);
+                    }
+                }
                 QueueAnswer::End { .. } => break,
                 QueueAnswer::Failed(reason) => return Err(Failure::Refused(reason)),
             }
         }
-        messages.sort_by_key(|message| ORDER.iter().position(|queue| *queue == message.queue));
-        Ok(messages)
+        Ok(in_order(messages))
     }
 
     /// Has something done; returns to how many messages it was.
@@ -66,7 +69,7 @@ impl Queue {
         self.0.send(request)?;
         loop {
             match self.0.receive::<QueueAnswer>()?.0 {
-                QueueAnswer::Message(_) => {}
+                QueueAnswer::Message(_) | QueueAnswer::Recipients(_) => {}
                 QueueAnswer::End { count } => return Ok(count),
                 QueueAnswer::Failed(reason) => return Err(Failure::Refused(reason)),
             }
@@ -84,6 +87,11 @@ impl Queue {
             let (answer, fds) = self.0.receive::<QueueAnswer>()?;
             match answer {
                 QueueAnswer::Message(message) => opened = Some((message, fds)),
+                QueueAnswer::Recipients(more) => {
+                    if let Some((message, _)) = &mut opened {
+                        message.recipients.extend(more);
+                    }
+                }
                 QueueAnswer::End { .. } => break,
                 QueueAnswer::Failed(reason) => return Err(Failure::Refused(reason)),
             }
@@ -95,6 +103,13 @@ impl Queue {
         let content = read(&File::from(fd), message.offset, message.size)?;
         Ok((message, content))
     }
+}
+
+/// Messages in the order of Postfix's queues.
+pub fn in_order(mut messages: Vec<Listed>) -> Vec<Listed> {
+    const ORDER: [&str; 5] = ["active", "incoming", "deferred", "hold", "corrupt"];
+    messages.sort_by_key(|message| ORDER.iter().position(|queue| *queue == message.queue));
+    messages
 }
 
 /// Reads `size` bytes at `offset`: the descriptor is the queue manager's own, so its position is left alone.

@@ -8,6 +8,7 @@ pub mod listing;
 mod postcat;
 mod postqueue;
 mod postsuper;
+mod public;
 
 pub use postcat::{USAGE as POSTCAT_USAGE, run as postcat};
 pub use postqueue::{USAGE as POSTQUEUE_USAGE, flush, mailq, run as postqueue};

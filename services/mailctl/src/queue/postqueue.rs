@@ -1,14 +1,15 @@
 //! `postqueue` and `mailq` (postqueue(1)).
 //!
 //! What differs: the queue is not read when the system is down, and `-s` attempts mail for any site, not only for those of
-//! `fast_flush_domains`.
+//! `fast_flush_domains`. It has no rights of its own: root asks over the control socket, everybody else at [`public`].
 
 use std::io;
 
 use ipc_messages::queue::QueueRequest;
+use showq::protocol::{Request, shown};
 
-use super::client::{Failure, Queue};
-use super::listing;
+use super::client::{Failure, Queue, in_order};
+use super::{listing, public};
 use crate::console::{self, reason};
 use crate::control;
 use crate::files::{Transport, given_folder};
@@ -77,10 +78,13 @@ pub fn run(words: &[String]) -> Status {
 fn act(action: &Action, instance: &Instance, transport: &Transport) -> Result<Status, String> {
     let request = match action {
         Action::List | Action::Json => return list(action, instance, transport),
-        Action::Flush => QueueRequest::Flush,
-        Action::FlushSite(site) => return flush_site(instance, site),
+        Action::Flush => Request::All,
+        Action::FlushSite(site) if is_site(site) => Request::Site(site.clone()),
+        Action::FlushSite(site) => {
+            return Err(format!("Cannot flush mail queue - invalid destination: \"{}\"", cut(site)));
+        }
         Action::FlushOne(name) => match name.parse() {
-            Ok(id) => QueueRequest::FlushOne(id),
+            Ok(id) => Request::File(id),
             // It may be a name, but no message has it: Postfix does nothing, too.
             Err(_) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
                 return Ok(Status::OK);
@@ -88,13 +92,28 @@ fn act(action: &Action, instance: &Instance, transport: &Transport) -> Result<St
             Err(_) => return Err(format!("Cannot flush queue ID - invalid name: \"{}\"", cut(name))),
         },
     };
-    let mut queue = Queue::visit(&instance.spool).map_err(flush_failed)?;
-    queue.act(&request).map_err(flush_failed)?;
-    Ok(Status::OK)
+    let done = match Queue::visit(&instance.spool) {
+        Ok(queue) => attempt(queue, &request),
+        Err(Failure::System(error)) if is_closed(&error) => {
+            public::flush(&instance.spool, &transport.value("flush_service_name"), &request)
+        }
+        Err(failure) => Err(failure),
+    };
+    done.map(|()| Status::OK).map_err(flush_failed)
+}
+
+/// The control socket is root's.
+fn is_closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 fn list(action: &Action, instance: &Instance, transport: &Transport) -> Result<Status, String> {
-    let listed = Queue::visit(&instance.spool).and_then(|mut queue| queue.list());
+    let listed = match Queue::visit(&instance.spool).and_then(|mut queue| queue.list()) {
+        Err(Failure::System(error)) if is_closed(&error) => {
+            public::list(&instance.spool, &transport.value("showq_service_name")).map(in_order)
+        }
+        listed => listed.map(|messages| messages.into_iter().map(shown).collect()),
+    };
     let messages = listed.map_err(|failure| match failure {
         Failure::System(error) if control::is_down(&error) => {
             format!("Queue report unavailable - mail system is down ({})", connect(&error))
@@ -124,20 +143,21 @@ fn flush_failed(failure: Failure) -> String {
     }
 }
 
-/// Attempts every message that has a recipient in this domain.
-fn flush_site(instance: &Instance, site: &str) -> Result<Status, String> {
-    if !is_site(site) {
-        return Err(format!("Cannot flush mail queue - invalid destination: \"{}\"", cut(site)));
-    }
-    let mut queue = Queue::visit(&instance.spool).map_err(flush_failed)?;
+/// Has mail attempted: all that waits, one message, or every message that has a recipient in a domain.
+fn attempt(mut queue: Queue, request: &Request) -> Result<(), Failure> {
+    let site = match request {
+        Request::All => return queue.act(&QueueRequest::Flush).map(drop),
+        Request::File(id) => return queue.act(&QueueRequest::FlushOne(*id)).map(drop),
+        Request::Site(site) => site,
+    };
     let is_there =
         |address: &str| address.rsplit_once('@').is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(site));
-    for message in queue.list().map_err(flush_failed)? {
+    for message in queue.list()? {
         if message.recipients.iter().any(|(recipient, _)| is_there(recipient)) {
-            queue.act(&QueueRequest::FlushOne(message.queue_id)).map_err(flush_failed)?;
+            queue.act(&QueueRequest::FlushOne(message.queue_id))?;
         }
     }
-    Ok(Status::OK)
+    Ok(())
 }
 
 /// A host name, or an address in brackets.

@@ -251,7 +251,16 @@ fn silence_ends_the_connection() {
 
 #[test]
 fn random_bytes_never_panic() {
-    let mut seed = 0x2545_f491_4f6c_dd1du64;
+    random_bytes(0x2545_f491_4f6c_dd1d, 20_000);
+}
+
+#[test]
+#[ignore = "long"]
+fn random_bytes_never_panic_for_long() {
+    random_bytes(0x0123_4567_89ab_cdef, 2_000_000);
+}
+
+fn random_bytes(mut seed: u64, rounds: usize) {
     let mut random = move || {
         seed ^= seed << 13;
         seed ^= seed >> 7;
@@ -260,7 +269,7 @@ fn random_bytes_never_panic() {
     };
     let words =
         ["a ", "LOGIN ", "AUTHENTICATE ", "PLAIN", " u p", "\r\n", "{3}", "{3+}\r\n", "\"", "(", "ID ", "=", "*", "\0"];
-    for _ in 0..20_000 {
+    for _ in 0..rounds {
         let mut connection = Connection::new("local login");
         for _ in 0..random() % 12 {
             match random() % 4 {

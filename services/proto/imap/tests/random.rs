@@ -173,8 +173,18 @@ fn run(session: &mut Session<Memory>, mut input: &[u8], output: &mut Vec<u8>) {
 
 #[test]
 fn random_commands() {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..3_000 {
+    commands(0x9e37_79b9_7f4a_7c15, 3_000);
+}
+
+#[test]
+#[ignore = "long"]
+fn random_commands_for_long() {
+    commands(0x0123_4567_89ab_cdef, 300_000);
+}
+
+fn commands(seed: u64, rounds: usize) {
+    let mut random = Random(seed);
+    for _ in 0..rounds {
         let memory = Memory::new();
         let login = || Session::new(Settings::default(), memory.clone(), b"a", NOW);
         let mut clients = [(login(), Vec::new()), (login(), Vec::new())];
@@ -192,7 +202,7 @@ fn random_commands() {
             let cut = random.below(input.len());
             run(session, &input.as_bytes()[..cut], output);
             if let Some(parked) = session.park() {
-                assert!(Session::resume(parked, Settings::default(), memory.clone(), NOW).is_ok());
+                assert!(Session::resume(parked, 0, Settings::default(), memory.clone(), NOW).is_ok());
             }
             run(session, &input.as_bytes()[cut..], output);
         }
@@ -204,8 +214,18 @@ fn random_commands() {
 
 #[test]
 fn random_bytes() {
-    let mut random = Random(0x1234_5678_9abc_def1);
-    for _ in 0..5_000 {
+    bytes(0x1234_5678_9abc_def1, 5_000);
+}
+
+#[test]
+#[ignore = "long"]
+fn random_bytes_for_long() {
+    bytes(0x0fed_cba9_8765_4321, 500_000);
+}
+
+fn bytes(seed: u64, rounds: usize) {
+    let mut random = Random(seed);
+    for _ in 0..rounds {
         let mut session = Session::new(Settings::default(), Memory::new(), b"a", NOW);
         let mut output = Vec::new();
         for _ in 0..20 {

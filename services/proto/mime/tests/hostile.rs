@@ -31,6 +31,16 @@ fn exercise(message: &[u8]) -> Structure {
 
 #[test]
 fn random_messages_never_panic() {
+    random_messages(88_172_645_463_325_252, 20_000);
+}
+
+#[test]
+#[ignore = "long"]
+fn random_messages_never_panic_for_long() {
+    random_messages(0x0123_4567_89ab_cdef, 2_000_000);
+}
+
+fn random_messages(mut state: u64, rounds: usize) {
     let pieces: [&[u8]; 28] = [
         b"\n",
         b"\r\n",
@@ -61,14 +71,13 @@ fn random_messages_never_panic() {
         b"Date: 1 Jan 2000 00:00\n",
         b"+AGE-",
     ];
-    let mut state = 88_172_645_463_325_252u64;
     let mut below = move |limit: usize| {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         state as usize % limit
     };
-    for _ in 0..20_000 {
+    for _ in 0..rounds {
         let message: Vec<u8> = (0..below(40)).flat_map(|_| pieces[below(pieces.len())].to_vec()).collect();
         let structure = exercise(&message);
         let mut scanner = Scanner::new();

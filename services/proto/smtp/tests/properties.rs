@@ -208,6 +208,16 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300_000))]
+
+    #[test]
+    #[ignore = "long"]
+    fn any_client_for_long(lmtp: bool, pieces in bytes(), refusals in vec(prop::bool::weighted(0.1), 1..20)) {
+        session(lmtp, &pieces, &refusals)?;
+    }
+}
+
 #[test]
 fn a_server_that_never_ends_its_reply_is_cut_off() {
     let mut client = Client::new(client::Config::new(false, "me", "you[1.2.3.4]"));

@@ -22,7 +22,7 @@ pub(super) struct List {
 }
 
 impl Core {
-    /// A request of `mailctl`.
+    /// A request of `mailctl` or `showq`.
     pub fn request(&mut self, peer: PeerId, request: QueueRequest) {
         match request {
             QueueRequest::List => self.list(peer),
@@ -60,9 +60,15 @@ impl Core {
         }
     }
 
-    /// `mailctl` is gone.
+    /// Who asked is gone.
     pub fn admin_down(&mut self, peer: PeerId) {
         self.lists.retain(|list| list.peer != peer);
+    }
+
+    /// Describes one message, in as many frames as it takes; the descriptor comes with the first.
+    fn tell(&mut self, peer: PeerId, message: Listed, mut body: Option<Arc<OwnedFd>>) {
+        let answers = message.into_answers().into_iter();
+        self.actions.extend(answers.map(|answer| Action::Admin(peer, answer, body.take())));
     }
 
     fn changed(&mut self, peer: PeerId, count: usize) {
@@ -148,7 +154,7 @@ impl Core {
         }
         let active: Vec<Listed> = self.active.values().map(describe).collect();
         let count = active.len() as u32;
-        self.actions.extend(active.into_iter().map(|m| Action::Admin(peer, QueueAnswer::Message(m), None)));
+        active.into_iter().for_each(|message| self.tell(peer, message, None));
         let mut files: Vec<(QueueId, Folder)> = self.stored.iter().map(|(id, stored)| (*id, stored.folder)).collect();
         files.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
         self.start_list(peer, files, count, false);
@@ -178,14 +184,14 @@ impl Core {
         list.count += messages.len() as u32;
         let peer = list.peer;
         for (message, body) in messages {
-            self.actions.push(Action::Admin(peer, QueueAnswer::Message(message), body.map(Arc::new)));
+            self.tell(peer, message, body.map(Arc::new));
         }
     }
 
     fn open(&mut self, peer: PeerId, id: QueueId) {
         if let Some(active) = self.active.get(&id) {
-            let answer = QueueAnswer::Message(describe(active));
-            self.actions.push(Action::Admin(peer, answer, Some(active.body.clone())));
+            let (message, body) = (describe(active), active.body.clone());
+            self.tell(peer, message, Some(body));
             return self.changed(peer, 1);
         }
         match self.stored.get(&id).map(|stored| stored.folder) {

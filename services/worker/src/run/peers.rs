@@ -33,11 +33,13 @@ impl<S: Service> Worker<S> {
 
     /// A successor is there: what the old channel has brought is taken, and it ends.
     pub(super) fn retire(&mut self, id: PeerId) {
-        if let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) {
+        while let Some(link) = self.cx.peers.get(id).filter(|link| !link.lost) {
             link.explained = true;
             // What cannot be read is lost with the channel.
-            let _ = link.channel.fill();
-            self.take_frames(id);
+            let filled = link.channel.fill().unwrap_or(Filled::Ended);
+            if !self.take_frames(id) || filled != Filled::Full {
+                break;
+            }
         }
         self.remove_peer(id);
     }

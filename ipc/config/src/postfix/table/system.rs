@@ -169,8 +169,10 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     text("dnssec_probe", "ns:.", NOT_YET, "Query that shows whether DNSSEC works."),
 
     // Commands
-    list("authorized_flush_users", "static:anyone", REFUSED, "Users who may flush the queue."),
-    list("authorized_mailq_users", "static:anyone", REFUSED, "Users who may list the queue."),
+    domains("authorized_flush_users", "static:anyone", built("showq::visits::tests::the_list_of_users_decides"),
+        "Users who may flush the queue."),
+    domains("authorized_mailq_users", "static:anyone", built("showq::visits::tests::the_list_of_users_decides"),
+        "Users who may list the queue."),
     list("authorized_submit_users", "static:anyone", REFUSED, "Users who may submit mail."),
     maps("local_login_sender_maps", "static:*", NOT_YET,
         "Tables by user of senders that postdrop accepts."),

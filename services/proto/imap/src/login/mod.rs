@@ -231,7 +231,7 @@ impl Login {
 
     /// There is no auth, or it does not answer.
     pub fn auth_broken(&mut self) -> Action {
-        self.bye("Disconnected: Auth process broken")
+        self.bye("Auth process broken")
     }
 
     /// The user is known, but there can be no session; the log says why.

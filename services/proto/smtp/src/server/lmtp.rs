@@ -29,6 +29,17 @@ impl Session {
         true
     }
 
+    /// Where the session is, in the words of Dovecot's `Disconnect from` lines.
+    pub fn lmtp_state(&self) -> &'static str {
+        match (&self.mode, &self.transaction) {
+            (Mode::Start, _) => "GREETING",
+            (Mode::Content(_), _) => "DATA",
+            (_, None) => "READY",
+            (_, Some(transaction)) if transaction.recipients == 0 => "MAIL FROM",
+            (_, Some(_)) => "RCPT TO",
+        }
+    }
+
     fn lmtp_line(&mut self, config: &Lmtp, line: &str) {
         let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
         self.verb = Verb::lmtp(name);
