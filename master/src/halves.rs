@@ -104,11 +104,8 @@ pub fn decode(bytes: &[u8]) -> impl Iterator<Item = Signalled> + '_ {
 }
 
 /// The pid file of a half.
-pub fn pid_file(half: HalfName, folder: &Path) -> PathBuf {
-    match half {
-        HalfName::Transport => folder.join("pid/master.pid"),
-        HalfName::Mailbox => folder.join("master.pid"),
-    }
+pub fn pid_file(folder: &Path) -> PathBuf {
+    folder.join("master.pid")
 }
 
 #[cfg(test)]

@@ -216,14 +216,14 @@ impl Master {
     /// Starts or ends the processes that stand for the halves, as the halves run.
     fn stand_in(&mut self, configuration: &Configuration) {
         for (half, name, folder) in [
-            (Half::Transport, HalfName::Transport, configuration.parameter("queue_directory").unwrap_or_default()),
+            (Half::Transport, HalfName::Transport, configuration.pid_folder().to_string_lossy().into_owned()),
             (Half::Mailbox, HalfName::Mailbox, configuration.base_dir()),
         ] {
             let runs = self.supervisor.runs(half);
             let stands = self.standins.iter().position(|standin| standin.half() == name);
             match (runs, stands) {
                 (true, None) if !folder.is_empty() => {
-                    let file = halves::pid_file(name, Path::new(&folder));
+                    let file = halves::pid_file(Path::new(&folder));
                     match Standin::start(name, file.clone(), &self.signals.outbox) {
                         Ok(standin) => self.standins.push(standin),
                         Err(error) => slog::warn!(self.log, "pid file {}: {error}", file.display()),

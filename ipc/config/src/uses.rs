@@ -21,7 +21,7 @@ pub fn parameters(program: &str) -> &'static [&'static str] {
 /// Settings of `dovecot.conf` that a program uses.
 pub fn settings(program: &str) -> &'static [&'static str] {
     match program {
-        "postlogd" => &["syslog_facility", "log_timestamp"],
+        "postlogd" => &["syslog_facility"],
         "auth" => AUTH,
         "lmtp" => LMTP,
         "deliver" => DELIVER,
@@ -347,7 +347,6 @@ const IMAP_LOGIN: &[&str] = &[
     "ssl",
     "auth_mechanisms",
     "mail_max_userip_connections",
-    "verbose_proctitle",
     "auth_verbose",
     "auth_debug",
     "imap_id_send",
@@ -369,7 +368,6 @@ const IMAP: &[&str] = &[
     "imap_client_workarounds",
     "imap_id_send",
     "imap_hibernate_timeout",
-    "verbose_proctitle",
 ];
 
 #[cfg(test)]

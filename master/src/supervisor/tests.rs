@@ -88,7 +88,12 @@ fn spec(program: &'static str) -> Spec {
         name: "600".into(),
         identity: Identity { half: LogHalf::Transport, tag: program.into() },
         listeners: Vec::new(),
-        rules: Rules { limit: 1, prefork: u32::from(program == "smtpd"), wakeup: None },
+        rules: Rules {
+            limit: 1,
+            prefork: u32::from(program == "smtpd"),
+            wakeup: None,
+            longest_pause: policy::LONGEST_PAUSE,
+        },
         client_limit: 1,
         messages: 0,
         max_use: 0,

@@ -58,7 +58,6 @@ pub fn section(location: &str) -> Section {
         ("imap_id_send", "name *"),
         ("imap_capability", ""),
         ("imap_logout_format", "in=%i out=%o expunged=%{expunged}"),
-        ("verbose_proctitle", "yes"),
     ] {
         section.mailbox.insert(name, value);
     }

@@ -239,7 +239,7 @@ mod tests {
     fn proofs_are_asked_of_supported_rows_alone() {
         let proofs = proofs();
         let has = |wanted: &str| proofs.iter().any(|(name, _)| name == wanted);
-        assert!(has("smtpd_timeout") && has("TRANSPORT_recipient_limit"));
+        assert!(has("smtpd_timeout") && has("TRANSPORT_destination_recipient_limit"));
         assert!(!has("readme_directory") && !has("smtpd_milters") && !has("TRANSPORT_time_limit"));
     }
 
