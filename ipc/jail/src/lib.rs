@@ -7,6 +7,8 @@
 
 mod enter;
 mod filter;
+#[cfg(feature = "misbehave")]
+pub mod misbehave;
 mod paths;
 pub mod sys;
 

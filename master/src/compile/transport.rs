@@ -132,6 +132,7 @@ impl Builder<'_> {
                 section.transport.insert("service_name", self.row.name.clone());
                 section.transport.insert("agent", called.unwrap_or("smtp"));
                 section.transport.insert("own_addresses", self.own_addresses());
+                self.note_verification(called.unwrap_or("smtp"));
                 self.destinations(&mut section, &mut foreign);
             }
             "cleanup" | "qmgr" => {
@@ -327,6 +328,16 @@ impl Builder<'_> {
         addresses.retain(|address| if address.is_ipv4() { four } else { six });
         addresses.dedup();
         addresses
+    }
+
+    /// Servers cannot be verified yet; mail that has to be sent to such waits, and this says so beforehand.
+    fn note_verification(&mut self, agent: &str) {
+        let name = format!("{agent}_tls_security_level");
+        let level = self.text(&name);
+        if !matches!(level.as_str(), "" | "none" | "may" | "encrypt") {
+            let problem = format!("servers cannot be verified yet: at level {level} mail of {} waits", self.row.name);
+            self.found.warning(&self.main.location(&name), name, problem, "set may or encrypt");
+        }
     }
 
     /// Where mail comes to this system: the addresses that it listens on, those of the machine where that is all of them, and

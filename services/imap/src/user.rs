@@ -150,7 +150,7 @@ impl Life {
         // Who comes back finds what was there, or is gone: a mailbox that was deleted meanwhile is not made again.
         let held = places::hold(&self.who.user, section, context, &all, login)
             .map_err(|error: Unreachable| error.to_string())?;
-        ipc_jail::narrow(&held.grants, CALLS).map_err(|error| error.to_string())?;
+        worker::narrow(&held.grants, CALLS, log).map_err(|error| error.to_string())?;
         Ok(held)
     }
 

@@ -78,8 +78,7 @@ fn hostname(configured: &str) -> String {
 
 #[cfg(test)]
 pub mod tests {
-    use proto_smtp::body::Newlines;
-    use proto_smtp::server::{Action, Answer, Keywords, Peer, Session};
+    use proto_smtp::server::{Action, Answer, Peer, Session};
 
     use super::*;
 
@@ -106,15 +105,7 @@ pub mod tests {
 
     /// What a session answers to `input`, everything being accepted.
     fn answers(changes: &[(&str, &str)], input: &str) -> String {
-        let newlines = Newlines::Normalize;
-        let peer = Peer {
-            name: "local".into(),
-            tls: false,
-            newlines,
-            discard: Keywords::default(),
-            trusted: false,
-            announces_auth: false,
-        };
+        let peer = Peer::new("local");
         let mut session = Session::new(settings(changes).session, peer);
         let (mut input, mut sent) = (input.as_bytes(), Vec::new());
         loop {

@@ -25,12 +25,12 @@ pub fn translate(job: &Job, wanted: impl Iterator<Item = usize>) -> Result<Trans
     let bad_sender = |error| format!("bad sender address syntax: {error}");
     let sender = match job.sender.as_str() {
         "" => None,
-        sender => Some(Address::from_internal(sender, true).map_err(bad_sender)?),
+        sender => Some(address(sender).map_err(bad_sender)?),
     };
     let (mut recipients, mut positions, mut bad) = (Vec::new(), Vec::new(), Vec::new());
     for position in wanted {
         let target = &job.targets[position];
-        match Address::from_internal(&target.address, true) {
+        match address(&target.address) {
             Ok(address) => {
                 recipients.push(client::Recipient { address, parameters: parameters(target) });
                 positions.push(position);
@@ -60,6 +60,14 @@ pub fn translate(job: &Job, wanted: impl Iterator<Item = usize>) -> Result<Trans
         requires_smtputf8: job.smtputf8 && needed,
     };
     Ok(Translated { envelope, positions, bad })
+}
+
+/// An address that can stand in a command: a line end in it would begin another one.
+fn address(text: &str) -> Result<Address, String> {
+    if text.contains(['\r', '\n']) {
+        return Err("a line end".into());
+    }
+    Address::from_internal(text, true).map_err(|error| error.to_string())
 }
 
 fn parameters(target: &Target) -> RcptParameters {
@@ -113,7 +121,9 @@ mod tests {
         assert!(!translate(&job, 0..1).unwrap().envelope.requires_smtputf8);
         job.targets[0].address = "ä@example.jp".into();
         assert!(translate(&job, 0..1).unwrap().envelope.requires_smtputf8);
-        job.sender = "a@b c".into();
-        assert!(translate(&job, 0..1).is_err());
+        for sender in ["a@b c", "a\nDATA@example.jp", "\r@example.jp"] {
+            job.sender = sender.into();
+            assert!(translate(&job, 0..1).is_err(), "{sender:?}");
+        }
     }
 }

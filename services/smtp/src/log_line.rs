@@ -68,9 +68,14 @@ fn write(
     let status = match outcome.verdict {
         Verdict::Sent => "sent",
         Verdict::Deferred => "deferred",
+        Verdict::Bounced if settings.soft_bounce => "SOFTBOUNCE",
         Verdict::Bounced => "bounced",
     };
-    write!(line, ", dsn={}, status={status} ({})", outcome.dsn, outcome.text)
+    let dsn = match outcome.dsn.strip_prefix('5') {
+        Some(rest) if settings.soft_bounce => format!("4{rest}"),
+        _ => outcome.dsn.clone(),
+    };
+    write!(line, ", dsn={dsn}, status={status} ({})", outcome.text)
 }
 
 /// An address as the log has it.
@@ -175,6 +180,13 @@ mod tests {
             "4F2A: to=<info@example.jp>, orig_to=<root@mail.example.jp>, relay=mail.example.jp[private/dovecot-lmtp], \
              delay=0.15, delays=0.06/0.01/0.03/0.05, dsn=2.0.0, status=sent (250 2.0.0 <info@example.jp> xyz Saved)"
         );
+        let refused = Outcome { verdict: Verdict::Bounced, dsn: "5.1.1".into(), ..outcome.clone() };
+        let soft = Settings { soft_bounce: true, ..settings() };
+        for (settings, end) in
+            [(settings(), ", dsn=5.1.1, status=bounced ("), (soft, ", dsn=4.1.1, status=SOFTBOUNCE (")]
+        {
+            assert!(line(&settings, &job, &target, &refused, 1, times).contains(end));
+        }
         target.original = Some("INFO@example.jp".into());
         target.address = "in fo@example.jp".into();
         let none = Times { connected: None, ..times };

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipc_config::section::Section;
 use ipc_messages::delivery::{FromAgent, ToAgent};
 use ipc_messages::dns::ToResolver;
-use worker::{Calls, ConnId, Cx, Frame, Hub, Outbox, Peer, PeerId, Service, Setup, StartError, Why};
+use rustls::ClientConfig;
+use worker::{Calls, ConnId, Cx, Frame, Hub, Outbox, Peer, PeerId, Secured, Service, Setup, StartError, Why};
 
 use crate::delivery::{Delivery, Order, SessionId};
 use crate::settings::Settings;
@@ -21,6 +23,7 @@ pub struct Agent {
     /// By index of the connector: sessions that wait for its answer, in the order in which they asked.
     asked: BTreeMap<u16, VecDeque<SessionId>>,
     qmgr: Option<PeerId>,
+    tls: Arc<ClientConfig>,
     to_resolver: Outbox<ToResolver>,
 }
 
@@ -51,6 +54,7 @@ impl Service for Agent {
             sessions: BTreeMap::new(),
             asked: BTreeMap::new(),
             qmgr: None,
+            tls: worker::tls::opportunistic().map_err(StartError)?,
             to_resolver: Outbox::default(),
         })
     }
@@ -103,6 +107,12 @@ impl Service for Agent {
     fn connected(&mut self, _: &mut Cx<()>, conn: ConnId) {
         if let Some(&session) = self.sessions.get(&conn) {
             self.delivery.connected(session, now());
+        }
+    }
+
+    fn secured(&mut self, _: &mut Cx<()>, conn: ConnId, _: Secured) {
+        if let Some(&session) = self.sessions.get(&conn) {
+            self.delivery.secured(session, now());
         }
     }
 
@@ -182,6 +192,11 @@ impl Agent {
             Order::ConnectInet { session, address } => {
                 let begun = cx.connect(address);
                 self.opened(session, begun, false);
+            }
+            Order::StartTls { session, name } => {
+                if let Some(&conn) = self.connections.get(&session) {
+                    cx.start_tls_client(conn, self.tls.clone(), &name);
+                }
             }
             Order::Send { session, bytes } => {
                 if let Some(&conn) = self.connections.get(&session) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipc_config::section::{Section, Values};
 use ipc_messages::dns::Source;
-use proto_smtp::client::{self, Hello, Step};
+use proto_smtp::client::{self, Hello, Step, Tls};
 
 /// By which command of `master.cf` the transport runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +34,18 @@ pub struct Settings {
     pub delay_digits: u32,
     /// `info_log_address_format` is `external`: addresses in the log are quoted where they must be.
     pub quote_addresses: bool,
+    /// `soft_bounce`: qmgr keeps what a server refuses, and the log says so.
+    pub soft_bounce: bool,
+    /// Not `disable_mime_output_conversion`: content in 8 bits is encoded for servers that take 7 only.
+    pub convert: bool,
     /// How a session is held; the server's name is missing.
     pub session: client::Config,
     /// Not `skip_quit_response`: the reply to QUIT is waited for.
     pub wait_for_quit: bool,
-    /// Why no mail may leave, if the configuration asks for protection that there is not.
+    /// Why no mail may leave: the configuration asks for more than encryption.
     pub unprotected: Option<&'static str>,
+    /// `minimal_backoff_time` in microseconds: how old mail must be to leave in clear when TLS fails that need not be.
+    pub tls_patience: u64,
     /// When a connection takes another message.
     pub reuse: Reuse,
     /// Time limits of the steps of a session.
@@ -103,6 +109,7 @@ pub enum Preference {
 pub struct TimeLimits {
     pub connect: Duration,
     pub hello: Duration,
+    pub starttls: Duration,
     pub mail: Duration,
     pub rcpt: Duration,
     pub data_init: Duration,
@@ -116,7 +123,8 @@ impl TimeLimits {
     /// The limit of a step; `None` for none.
     pub fn of(&self, step: Step) -> Option<Duration> {
         let limit = match step {
-            Step::Greeting | Step::Ehlo | Step::Helo | Step::Lhlo | Step::StartTls | Step::Auth => self.hello,
+            Step::Greeting | Step::Ehlo | Step::Helo | Step::Lhlo | Step::Auth => self.hello,
+            Step::StartTls => self.starttls,
             Step::Mail => self.mail,
             Step::Rcpt => self.rcpt,
             Step::Data => self.data_init,
@@ -179,10 +187,13 @@ impl Settings {
             port: own.text("tcp_port").into(),
             sockets: section.foreign.clone(),
             delay_digits: values.number("delay_logging_resolution_limit") as u32,
+            soft_bounce: values.boolean("soft_bounce"),
             quote_addresses: values.text("info_log_address_format") == "external",
+            convert: !values.boolean("disable_mime_output_conversion"),
             session: session(&own),
             wait_for_quit: !own.boolean("skip_quit_response"),
             unprotected: unprotected(&own),
+            tls_patience: values.time("minimal_backoff_time").as_micros() as u64,
             reuse: Reuse {
                 allowed: own.boolean("connection_cache_on_demand"),
                 idle: own.time("connection_cache_time_limit"),
@@ -192,6 +203,7 @@ impl Settings {
             time_limits: TimeLimits {
                 connect: own.time("connect_timeout"),
                 hello: own.time("helo_timeout"),
+                starttls: own.time("starttls_timeout"),
                 mail: own.time("mail_timeout"),
                 rcpt: own.time("rcpt_timeout"),
                 data_init: own.time("data_init_timeout"),
@@ -218,14 +230,20 @@ fn session(own: &Own) -> client::Config {
         hello,
         quote_envelope: own.boolean("quote_rfc821_envelope"),
         line_limit: own.limit("line_length_limit"),
+        tls: match own.text("tls_security_level") {
+            "encrypt" => Tls::Required,
+            "may" => Tls::May,
+            "" if own.boolean("use_tls") => Tls::May,
+            _ => Tls::None,
+        },
         ..client::Config::new(own.agent == Agent::Lmtp, own.text("helo_name"), "")
     }
 }
 
-/// Mail that must be encrypted does not leave in clear.
+/// Mail for servers that must be who they say they are does not leave for anybody.
 fn unprotected(own: &Own) -> Option<&'static str> {
-    let optional = matches!(own.text("tls_security_level"), "" | "none" | "may");
-    (!optional).then_some("TLS is required, but our TLS engine is unavailable")
+    let built = matches!(own.text("tls_security_level"), "" | "none" | "may" | "encrypt");
+    (!built).then_some("TLS is required, but our TLS engine is unavailable")
 }
 
 fn outbound(own: &Own) -> Outbound {
@@ -254,3 +272,6 @@ fn outbound(own: &Own) -> Outbound {
         loop_detection: own.agent == Agent::Smtp,
     }
 }
+
+#[cfg(test)]
+mod tests;

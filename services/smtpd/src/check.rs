@@ -5,7 +5,7 @@ use ipc_messages::dns::{Failure, FromResolver, Source, ToResolver};
 use ipc_messages::lookup::{FromLookup, ToLookup};
 use proto_smtp::address::Address;
 use proto_smtp::reply::Reply;
-use proto_smtp::server::{Answer, Level, Question};
+use proto_smtp::server::{Answer, Keywords, Level, Question};
 use worker::{ConnId, Cx, Hub};
 
 use crate::Smtpd;
@@ -51,8 +51,10 @@ impl Config {
                 Stage { unlisted: Unlisted { recipient: false, ..self.unlisted }, ..only(self.sender()) }
             }
             // RFC 5321 section 3.6 wants this one accepted by everybody.
-            Question::Rcpt { recipient, .. } if is_postmaster(recipient) => Stage::default(),
-            Question::Rcpt { .. } => {
+            Question::Rcpt { recipient, .. } | Question::Vrfy(recipient) if is_postmaster(recipient) => {
+                Stage::default()
+            }
+            Question::Rcpt { .. } | Question::Vrfy(_) => {
                 let mut lists = self.put_off(helo);
                 lists.extend(self.delay_reject.then(|| self.sender()));
                 lists.extend(self.recipient_lists());
@@ -95,7 +97,12 @@ impl Smtpd {
     ) {
         loop {
             let outcome = judge(&self.config, client, &question, &answers);
-            if let Verdict::Need(query) = outcome.verdict {
+            let missing = match (outcome.verdict.clone(), &question) {
+                (Verdict::Need(query), _) => Some(query),
+                (Verdict::Pass, Question::Helo { .. }) => discard(&self.config, client, &answers).err(),
+                _ => None,
+            };
+            if let Some(query) = missing {
                 if let Some(found) = self.ask(cx, conn, client, &query) {
                     answers.insert(query, found);
                     continue;
@@ -106,14 +113,27 @@ impl Smtpd {
             for (level, line) in lines(&self.config, client, &question, &outcome) {
                 log(cx, level, &line);
             }
+            client.prepend(&outcome.notes);
             return match outcome.verdict {
                 Verdict::Refuse(reply) => client.session.answer(Answer::Reply(reply)),
                 _ => {
+                    if let (Question::Helo { .. }, Ok(keywords)) = (&question, discard(&self.config, client, &answers))
+                    {
+                        let Some(keywords) = keywords else { return self.no_keywords(cx, client) };
+                        client.session.set_discarded(keywords);
+                    }
                     client.defer(&question, outcome.deferred);
                     self.permitted(cx, conn, client, question);
                 }
             };
         }
+    }
+
+    /// It cannot be said what may be announced: as Postfix does, the session ends.
+    fn no_keywords(&self, cx: &mut Cx<()>, client: &mut Client) {
+        slog::warn!(cx.log(), "don't know what EHLO features to announce to {}", client.label());
+        let text = format!("4.3.0 {} Server local data error", self.config.hostname);
+        client.session.answer(Answer::Reply(Reply::new(421, &text)));
     }
 
     /// Asks another service. Returns the answer if it is clear already that none will come.
@@ -122,7 +142,7 @@ impl Smtpd {
         let (hub, absent) = match query {
             // It comes back when it is replaced, and is asked then.
             Query::Address(_) | Query::Value { .. } => (Hub::Lookup, None),
-            Query::Host(..) | Query::Exchanges(_) => (Hub::Resolver, unresolved(query)),
+            Query::Host(..) | Query::Exchanges(_) | Query::Texts(_) => (Hub::Resolver, unresolved(query)),
         };
         let Some(peer) = cx.hub(hub) else {
             if absent.is_none() {
@@ -142,6 +162,7 @@ impl Smtpd {
                 cx.send(peer, &ToResolver::Host { corr, name, family, source: Source::Dns }, Vec::new())
             }
             Query::Exchanges(name) => cx.send(peer, &ToResolver::Mx { corr, name }, Vec::new()),
+            Query::Texts(name) => cx.send(peer, &ToResolver::Txt { corr, name }, Vec::new()),
         };
         if sent.is_err() {
             cx.drop_peer(peer);
@@ -163,11 +184,17 @@ impl Smtpd {
     pub(crate) fn resolved(&mut self, cx: &mut Cx<()>, answer: FromResolver) {
         match answer {
             FromResolver::Name { corr, name } => self.named(cx, corr, name),
-            FromResolver::Host { corr, answer } => self.found(cx, corr, Found::Host(answer.map(drop))),
+            FromResolver::Host { corr, answer } => {
+                self.found(cx, corr, Found::Host(answer.map(|found| found.records)));
+            }
             FromResolver::Mx { corr, answer } => {
                 self.found(cx, corr, Found::Exchanges(answer.map(|found| found.records)));
             }
-            FromResolver::Txt { .. } => {}
+            FromResolver::Txt { corr, answer } => {
+                let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+                let texts = answer.map(|found| found.records.into_iter().map(text).collect());
+                self.found(cx, corr, Found::Texts(texts));
+            }
         }
     }
 
@@ -246,6 +273,21 @@ impl Client {
     }
 }
 
+/// The EHLO keywords that are not announced to a client (`smtpd_discard_ehlo_keyword_address_maps`); `None` if a table
+/// cannot be asked. The error is what has to be asked first.
+pub(crate) fn discard(config: &Config, client: &Client, answers: &Answers) -> Result<Option<Keywords>, Query> {
+    let Some(address) = client.address().map(|address| address.to_string()) else { return Ok(Some(config.discard)) };
+    for table in &config.discard_maps {
+        match answers.value(table, &address)? {
+            Ok(None) => {}
+            // A word that is no keyword is overlooked: the tables are not read before they are asked.
+            Ok(Some(words)) => return Ok(Some(Keywords::known(words))),
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(Some(config.discard))
+}
+
 /// What the lists say about a question, as far as `answers` go.
 pub(crate) fn judge(config: &Config, client: &Client, question: &Question, answers: &Answers) -> Outcome {
     let facts = facts(client, question, answers);
@@ -265,10 +307,11 @@ pub(crate) fn lines(config: &Config, client: &Client, question: &Question, outco
     let event =
         |kind: &str, text: &str| (Level::Info, format!("{queue_id}: {kind}: {stage} from {label}: {text};{what}"));
     let note = |note: &Note| match note {
-        Note::Event(kind, text) => event(kind, text),
-        Note::Warning(text) => (Level::Warning, text.clone()),
+        Note::Event(kind, text) => Some(event(kind, text)),
+        Note::Warning(text) => Some((Level::Warning, text.clone())),
+        Note::Header(_) => None,
     };
-    let mut lines: Vec<_> = outcome.notes.iter().map(note).collect();
+    let mut lines: Vec<_> = outcome.notes.iter().filter_map(note).collect();
     if let Verdict::Refuse(reply) = &outcome.verdict {
         let reply = if config.soft_bounce { reply.clone().softened() } else { reply.clone() };
         lines.push(event("reject", &reply.one_line()));
@@ -281,6 +324,7 @@ fn facts<'a>(client: &'a Client, question: &'a Question, answers: &'a Answers) -
     let accepted = mail.map_or(0, |mail| mail.recipients);
     let mut facts = Facts {
         client: client.address(),
+        own: client.is_own(),
         label: client.label(),
         name: &client.name,
         user: client.session.user(),
@@ -297,6 +341,7 @@ fn facts<'a>(client: &'a Client, question: &'a Question, answers: &'a Answers) -
         Question::Helo { name, .. } => facts.helo = Some(name),
         Question::Mail { sender, .. } => facts.sender = Some(sender.as_ref()),
         Question::Rcpt { recipient, .. } => (facts.recipient, facts.recipients) = (Some(recipient), accepted + 1),
+        Question::Vrfy(recipient) => facts.recipient = Some(recipient),
         Question::Data => facts.recipient = mail.and_then(|mail| mail.only.as_ref()),
         Question::Etrn(domain) => facts.etrn = Some(domain),
         _ => {}
@@ -333,6 +378,7 @@ fn unresolved(query: &Query) -> Option<Found> {
     match query {
         Query::Host(..) => Some(Found::Host(Err(failure))),
         Query::Exchanges(_) => Some(Found::Exchanges(Err(failure))),
+        Query::Texts(_) => Some(Found::Texts(Err(failure))),
         Query::Address(_) | Query::Value { .. } => None,
     }
 }

@@ -21,7 +21,7 @@ use proto_smtp::xtext;
 use worker::{Remote, Secured};
 
 use crate::config::Config;
-use crate::policy::{Answers, Query};
+use crate::policy::{Answers, Note, Query};
 
 /// A client and its session.
 pub struct Client {
@@ -34,6 +34,8 @@ pub struct Client {
     label: String,
     /// Open connections from its address and their rate when it came, if it is counted.
     pub counts: Option<(u32, u32)>,
+    /// STARTTLS was answered, and the handshake is not over.
+    pub handshaking: bool,
     /// What TLS agreed on, when it is on.
     pub secured: Option<Secured>,
     /// The mechanism of a login in progress, or of the one that succeeded.
@@ -62,6 +64,8 @@ pub struct Mail {
     pub recipients: usize,
     /// The recipient, while there is one only.
     pub only: Option<Address>,
+    /// Headers that access tables put before the message.
+    headers: Vec<String>,
     /// Why the message is lost already.
     pub lost: Option<Reply>,
 }
@@ -131,6 +135,7 @@ impl Client {
             label,
             deferred: [const { None }; 3],
             counts: None,
+            handshaking: false,
             secured,
             mechanism: String::new(),
             mail: None,
@@ -156,8 +161,16 @@ impl Client {
 
     /// A new transaction.
     pub fn mail(&mut self, sender: Option<Address>, parameters: MailParameters) {
-        self.mail =
-            Some(Mail { sender, parameters, intake: None, queue_id: None, recipients: 0, only: None, lost: None });
+        self.mail = Some(Mail {
+            sender,
+            parameters,
+            intake: None,
+            queue_id: None,
+            recipients: 0,
+            only: None,
+            headers: Vec::new(),
+            lost: None,
+        });
     }
 
     /// The envelope at the first accepted recipient.
@@ -203,13 +216,18 @@ impl Client {
         })
     }
 
+    /// Whether the client is on this machine: the system gives a connection to one of its own addresses that same address at
+    /// both ends.
+    pub fn is_own(&self) -> bool {
+        self.remote.is_none_or(|(peer, local)| peer.ip() == local.ip() || peer.ip().is_loopback())
+    }
+
     /// Whether the client's headers are completed as our own (`local_header_rewrite_clients`).
     pub fn rewrites_headers(&self, config: &Config) -> bool {
-        let Some((peer, local)) = self.remote.map(|(peer, local)| (peer.ip(), local.ip())) else { return true };
+        let Some(address) = self.address() else { return true };
         config.rewrite_clients.iter().any(|word| match word.as_str() {
-            // The system gives a connection to one of its own addresses that same address at both ends.
-            "permit_inet_interfaces" => peer == local || peer.is_loopback(),
-            "permit_mynetworks" => config.policy.networks.contains(peer),
+            "permit_inet_interfaces" => self.is_own(),
+            "permit_mynetworks" => config.policy.networks.contains(address),
             "permit_sasl_authenticated" => self.session.user().is_some(),
             _ => false,
         })
@@ -236,6 +254,21 @@ impl Client {
                 .map(|orcpt| format!("{};{}", orcpt.kind, xtext::encode(&orcpt.address))),
             notify,
         }
+    }
+
+    /// Keeps the headers that an access table wants before the message.
+    pub fn prepend(&mut self, notes: &[Note]) {
+        let headers =
+            notes.iter().filter_map(|note| if let Note::Header(text) = note { Some(text.clone()) } else { None });
+        if let Some(mail) = &mut self.mail {
+            mail.headers.extend(headers);
+        }
+    }
+
+    /// What goes before the message: the headers of access tables, then our own.
+    pub fn headers(&self, config: &Config) -> String {
+        let given = self.mail.iter().flat_map(|mail| &mail.headers);
+        given.map(|header| format!("{header}\n")).collect::<String>() + &self.received(config)
     }
 
     /// The Received header (RFC 5321 section 4.4), as Postfix writes it.

@@ -48,6 +48,8 @@ pub struct Config {
     pub newline_exclusions: NetworkList,
     /// `smtpd_discard_ehlo_keywords`
     pub discard: Keywords,
+    /// `smtpd_discard_ehlo_keyword_address_maps`
+    pub discard_maps: Vec<String>,
     /// SASL, when it is on.
     pub sasl: Option<Sasl>,
     /// `smtpd_sasl_exceptions_networks`: clients to which AUTH is not announced.
@@ -117,6 +119,7 @@ impl Config {
             newline_exclusions: networks(section, "smtpd_forbid_bare_newline_exclusions"),
             // A word that is no keyword is reported when the configuration is checked.
             discard: Keywords::parse(values.text("smtpd_discard_ehlo_keywords")).unwrap_or_default(),
+            discard_maps: words("smtpd_discard_ehlo_keyword_address_maps"),
             sasl: section.foreign("sasl").map(|_| Sasl {
                 path: values.text("smtpd_sasl_path").into(),
                 service: values.text("smtpd_sasl_service").into(),
@@ -200,6 +203,7 @@ fn policy(section: &Section) -> Policy {
             relay: code("relay_domains_reject_code"),
             access_reject: code("access_map_reject_code"),
             access_defer: code("access_map_defer_code"),
+            block_list: code("maps_rbl_reject_code"),
             invalid_hostname: code("invalid_hostname_reject_code"),
             non_fqdn: code("non_fqdn_reject_code"),
             unknown_hostname: code("unknown_hostname_reject_code"),

@@ -184,6 +184,10 @@ impl Service for Smtpd {
             return cx.abort(conn);
         }
         if let Some(client) = self.clients.get_mut(&conn) {
+            if client.handshaking {
+                cx.abort(conn);
+                return self.lost(cx, conn, Some("Connection timed out"));
+            }
             client.session.timed_out();
             self.drive(cx, conn);
         }

@@ -49,6 +49,7 @@ impl Smtpd {
             Action::Delay(pause) => cx.timer(pause, conn.number()),
             Action::StartTls => {
                 if let Some(tls) = self.tls.clone() {
+                    client.handshaking = true;
                     cx.deadline(conn, Some(self.config.tls_timeout));
                     cx.start_tls(conn, tls);
                 }
@@ -70,6 +71,7 @@ impl Smtpd {
             | Question::Mail { .. }
             | Question::Rcpt { .. }
             | Question::Data
+            | Question::Vrfy(_)
             | Question::Etrn(_) => self.check(cx, conn, client, question, Answers::default()),
             question => self.permitted(cx, conn, client, question),
         }
@@ -136,7 +138,7 @@ impl Smtpd {
             log(cx, Level::Info, &line);
         }
         cx.deadline(conn, Some(self.config.timeout));
-        client.secured = Some(how);
+        (client.handshaking, client.secured) = (false, Some(how));
         client.session.tls_started();
         self.count_tls(cx, conn, &mut client);
         self.clients.insert(conn, client);

@@ -3,6 +3,7 @@
 mod access;
 mod login;
 
+use crate::policy::{Found, Query};
 use crate::session::tls_line;
 use crate::testing::{Talk, section};
 use ipc_messages::dns::ClientName;
@@ -64,6 +65,16 @@ fn the_limits_of_errors() {
     assert!(errors("", 20).0.ends_with(over) && !errors("", 19).0.ends_with(over));
     assert!(errors("smtpd_hard_error_limit = 2\n", 2).0.ends_with(over));
     assert!(errors("stress = yes\n", 1).0.ends_with(over), "the default depends on stress");
+}
+
+#[test]
+fn the_length_of_commands() {
+    let warned = |main_cf: &str| {
+        let mut talk = Talk::new(main_cf);
+        talk.say(&format!("NOOP {}", "x".repeat(1000)));
+        talk.log.iter().any(|line| line.contains(": request longer than 512: NOOP xxx"))
+    };
+    assert!(!warned("") && warned("line_length_limit = 512\n"));
 }
 
 #[test]
@@ -157,6 +168,20 @@ fn keywords_that_are_not_announced() {
     assert!(reply("", &["EHLO c"]).contains("DSN"));
     let notify = "RCPT TO:<rcpt@example.org> NOTIFY=NEVER";
     assert_eq!(reply(with, &[TO[0], TO[1], notify]), "501 5.7.1 DSN support is disabled");
+}
+
+#[test]
+fn keywords_that_a_table_takes_back() {
+    let ehlo = |main_cf: &str| {
+        let mut talk = Talk::new(main_cf);
+        let query = Query::Value { table: "cidr:/d".into(), key: "192.0.2.7".into() };
+        talk.answers.insert(query, Found::Value(Ok(Some("silent-discard chunking nonsense".into()))));
+        talk.say("EHLO c")
+    };
+    let maps = "smtpd_discard_ehlo_keyword_address_maps = hash:/none, cidr:/d\nsmtpd_discard_ehlo_keywords = dsn\n";
+    let keywords = ehlo(maps);
+    assert!(!keywords.contains("CHUNKING") && keywords.contains("DSN"), "the table replaces the list: {keywords}");
+    assert!(ehlo("").contains("CHUNKING"));
 }
 
 #[test]

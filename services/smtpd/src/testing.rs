@@ -11,10 +11,10 @@ use ipc_messages::dns::ClientName;
 use ipc_messages::lookup::{Class, Known, Route};
 use ipc_messages::queue_id::QueueId;
 use ipc_messages::tls::Offer;
-use proto_smtp::server::{Action, Answer, Question};
+use proto_smtp::server::{Action, Answer, Keywords, Question};
 use worker::{Remote, Secured};
 
-use crate::check::{judge, lines};
+use crate::check::{discard, judge, lines};
 use crate::client::Client;
 use crate::config::Config;
 use crate::policy::{Answers, Found, Query, Verdict};
@@ -154,6 +154,15 @@ impl Talk {
         }
     }
 
+    fn keywords(&mut self) -> Option<Keywords> {
+        loop {
+            match discard(&self.config, &self.client, &self.answers) {
+                Ok(keywords) => return keywords,
+                Err(query) => self.answers.insert(query.clone(), unless_told(&query)),
+            }
+        }
+    }
+
     fn answer(&mut self, question: Question) -> Answer {
         let outcome = loop {
             let outcome = judge(&self.config, &self.client, &question, &self.answers);
@@ -163,10 +172,16 @@ impl Talk {
         };
         let logged = lines(&self.config, &self.client, &question, &outcome);
         self.log.extend(logged.into_iter().map(|(_, line)| line));
+        self.client.prepend(&outcome.notes);
         if let Verdict::Refuse(reply) = outcome.verdict {
             return Answer::Reply(reply);
         }
         self.client.defer(&question, outcome.deferred);
+        if let Question::Helo { .. } = question
+            && let Some(keywords) = self.keywords()
+        {
+            self.client.session.set_discarded(keywords);
+        }
         match question {
             Question::Mail { sender, parameters } => self.client.mail(sender, parameters),
             Question::Rcpt { recipient, parameters, .. } => {
@@ -195,6 +210,7 @@ fn unless_told(query: &Query) -> Found {
         Query::Value { .. } => Found::Value(Ok(None)),
         Query::Host(..) => Found::Host(Err(NotFound)),
         Query::Exchanges(_) => Found::Exchanges(Err(NotFound)),
+        Query::Texts(_) => Found::Texts(Err(NotFound)),
     }
 }
 

@@ -106,12 +106,11 @@ impl Smtpd {
         Answer::Accept
     }
 
-    /// The content begins with the Received header.
+    /// The content begins with our headers.
     pub(crate) fn begin_content(&mut self, client: &Client) {
-        let received = client.received(&self.config);
+        let headers = client.headers(&self.config);
         if let Some(id) = client.mail.as_ref().and_then(|mail| mail.intake) {
-            // The first piece always fits the initial credit.
-            self.intake.body(id, received.as_bytes());
+            self.intake.body(id, headers.as_bytes());
         }
     }
 

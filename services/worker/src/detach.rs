@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
+use ipc_jail::{Calls, Grant, JailError};
 use ipc_log::Sender as LogSender;
 use ipc_messages::log::Severity;
 use ipc_wire::packet::{self, Packet};
@@ -17,6 +18,7 @@ use mio::{Interest, Registry};
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use slog::Logger;
 
 use crate::cx::{Cx, Source};
 
@@ -30,6 +32,18 @@ pub struct Detached {
     pub log: LogSender,
     /// A packet socket to the template. At its end the template is gone: the service is being stopped.
     pub lifeline: OwnedFd,
+}
+
+/// Makes the jail of a child narrower ([`ipc_jail::narrow`]); `log` is the child's.
+///
+/// # Errors
+/// The step that failed; the child must end then.
+#[cfg_attr(not(feature = "misbehave"), expect(unused_variables, reason = "a child that misbehaves logs what it tried"))]
+pub fn narrow(grants: &[Grant], calls: Calls, log: &Logger) -> Result<(), JailError> {
+    ipc_jail::narrow(grants, calls)?;
+    #[cfg(feature = "misbehave")]
+    crate::misbehave::act(log, "a child");
+    Ok(())
 }
 
 /// The children of a template.

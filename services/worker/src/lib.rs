@@ -12,6 +12,8 @@ mod boot;
 mod connection;
 mod cx;
 mod detach;
+#[cfg(feature = "misbehave")]
+mod misbehave;
 mod outbox;
 mod peers;
 mod pool;
@@ -25,7 +27,7 @@ pub mod tls;
 pub use boot::{Folder, Setup, StartError};
 pub use connection::{ConnId, Secured};
 pub use cx::{ActingRequest, Cx};
-pub use detach::Detached;
+pub use detach::{Detached, narrow};
 pub use ipc_jail::Calls;
 pub use ipc_messages::control::{Boot, Hub, Listener, Peer};
 pub use ipc_wire::Frame;
@@ -87,7 +89,7 @@ pub trait Service: Sized {
     fn peer_up(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _peer: &Peer) {}
     /// A frame from a peer. An error in it is told with [`Cx::broken`].
     fn frame(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _frame: Frame) {}
-    /// The channel is gone; a hub comes back by itself with `peer_up`.
+    /// The channel is gone; a hub comes back by itself with `peer_up`, which is never called before this.
     fn peer_down(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _peer: &Peer) {}
     /// A hand-off packet has come, with its descriptors.
     fn handoff(&mut self, _cx: &mut Cx<Self::Done>, _packet: Vec<u8>, _fds: Vec<OwnedFd>) {}

@@ -120,9 +120,13 @@ impl<S: Service> Worker<S> {
         let grants = setup.grants()?;
         let opened = S::pre_jail(&section, &mut setup)?;
         let calls = Calls { accept: S::CALLS.accept || !setup.listeners.is_empty(), ..S::CALLS };
+        #[cfg(feature = "misbehave")]
+        crate::misbehave::prepare();
         let entered =
             ipc_jail::enter(&setup.boot.jail, &grants, calls).map_err(|error| StartError(error.to_string()))?;
         let logger = log.logger();
+        #[cfg(feature = "misbehave")]
+        crate::misbehave::act(&logger, S::NAME);
         for (step, why) in &entered.left_out {
             slog::debug!(logger, "jail: {step:?} is left out: {why}");
         }

@@ -3,6 +3,8 @@
 //! A signature is asked for in the middle of a handshake, and the process waits for it, at most [`TIME_LIMIT`]. A chain
 //! is asked for again when it is older than [`CHAIN_AGE`], so that a renewed certificate is taken over without a reload.
 
+mod opportunistic;
+
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -15,6 +17,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
+
+pub use opportunistic::opportunistic;
 
 /// How long a handshake waits for `tlsmgr`.
 pub const TIME_LIMIT: Duration = Duration::from_secs(5);

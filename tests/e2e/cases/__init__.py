@@ -9,15 +9,17 @@ _registered = {}
 class Case:
     """A name, a sentence that is true if it passes, which targets it is about, and the function that tries it."""
 
-    def __init__(self, name, sentence, run, targets, long, limit):
+    def __init__(self, name, sentence, run, targets, long, limit, features):
         self.name, self.sentence, self.run, self.targets, self.long, self.limit = name, sentence, run, targets, long, limit
+        self.features = features
 
 
-def case(name, sentence, targets=("ours", "peer"), long=False, limit=90):
-    """Registers the function as a case. `limit` is in seconds; `long` ones run with --all only."""
+def case(name, sentence, targets=("ours", "peer"), long=False, limit=90, features=""):
+    """Registers the function as a case. `limit` is in seconds; `long` ones run with --all only. With `features` it runs on a
+    build of its own, with these features of Cargo."""
     def register(function):
         assert name not in _registered, name
-        _registered[name] = Case(name, sentence, function, targets, long, limit)
+        _registered[name] = Case(name, sentence, function, targets, long, limit, features)
         return function
     return register
 

@@ -126,3 +126,69 @@ def holds(pid, needle):
             except (OSError, ValueError):
                 continue
     return False
+
+
+# What a worker that has been taken over reaches for. The two mailboxes belong to one account (uid 5000), the third to another.
+OWN, OTHER_USER, OTHER_ACCOUNT = ("/var/vmail/maildomain.test/%s/mail/secret" % name for name in ("mailuser", "user0", "apart"))
+PASSWORDS, JOURNAL, OUTCOMES = "/etc/dovecot/users.db", SPOOL + "/queue/journal/00", SPOOL + "/queue/outcomes"
+REACHED = ["/etc/shadow", site.KEY, PASSWORDS, OWN, OTHER_USER, OTHER_ACCOUNT, JOURNAL, OUTCOMES, "/proc/1/environ"]
+# What some must be able to do: their work.
+ALLOWED = {
+    ("auth", "open " + PASSWORDS), ("cleanup", "open " + JOURNAL), ("qmgr", "open " + OUTCOMES),
+    # One process files for all users of an account, and so does the template of their sessions until it has forked.
+    ("deliver", "open " + OWN), ("deliver", "open " + OTHER_USER), ("imap", "open " + OWN), ("imap", "open " + OTHER_USER),
+    # A session has its own user's mail.
+    ("a child", "open " + OWN),
+    # The name service lives in the system's root and asks daemons there.
+    ("nss", "socket(AF_UNIX)"),
+    # They reach the network.
+    ("smtp", "socket(AF_INET)"), ("dns", "socket(AF_INET)"),
+}
+FORBIDDEN = ("Operation not permitted", "Function not implemented")
+
+
+@case("jail-misbehave", "a worker that misbehaves opens no key, no password, no other service's file and no other user's mail, and "
+      "makes no forbidden system call", targets=("ours",), long=True, features="worker/misbehave")
+def _(world):
+    system = world.tutorial_003(count=1)
+    world.send()
+    world.wait_mails(1)
+    system.stop()
+    # All that is reached for exists when the workers begin.
+    for path, uid in ((OWN, 5000), (OTHER_USER, 5000), (OTHER_ACCOUNT, 5001)):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as file:
+            file.write("secret")
+        home = os.path.dirname(os.path.dirname(path))
+        run("chown", "-R", "%d:%d" % (uid, uid), home)
+        run("chmod", "-R", "go=", home)
+    with open("/etc/posthorn-misbehave", "w") as file:
+        file.write("\n".join(REACHED))
+    assert all(os.path.exists(path) for path in REACHED), REACHED
+    began = len(world.journal.lines)
+    system.start()
+    world.send()
+    world.wait_mails(2)
+    submission = world.smtp()
+    submission.tls()
+    submission.plain(site.USER, site.PASSWORD)
+    reader = world.imap_user()
+    reader.exists()
+    world.wait_log("misbehave in a child: end")
+    attempts = re.findall(r"misbehave in ([^:]+): (.+?): (.+)", "\n".join(world.journal.lines[began:]))
+    places = {place for place, _, _ in attempts}
+    for expected in set(system.workers().values()) | {"a child"}:
+        assert expected in places, "%s is not among %s" % (expected, sorted(places))
+    tried = {what for _, what, _ in attempts}
+    assert {"open " + path for path in REACHED} | {"ptrace", "mount", "execve", "bpf", "userfaultfd", "keyctl"} <= tried, tried
+    for place in places:
+        left_out = tried - {what for other, what, _ in attempts if other == place}
+        assert not left_out, "%s has not tried %r" % (place, sorted(left_out))
+    done = {(place, what) for place, what, outcome in attempts if outcome == "SUCCEEDED"}
+    assert done <= ALLOWED, "these succeeded: %r" % sorted(done - ALLOWED)
+    # What the test allows and nobody does would hide a mistake of the test itself.
+    own = {("auth", PASSWORDS), ("cleanup", JOURNAL), ("qmgr", OUTCOMES), ("deliver", OWN), ("a child", OWN)}
+    assert {(place, "open " + path) for place, path in own} <= done, sorted(done)
+    loose = {one for one in attempts if not one[1].startswith("open ") and not one[2].startswith(FORBIDDEN)} - {
+        (place, what, "SUCCEEDED") for place, what in ALLOWED}
+    assert not loose, "let through by the filter: %r" % sorted(loose)

@@ -1,4 +1,6 @@
 """Mail to other hosts: which server is chosen, and what the log says of it."""
+import ssl
+
 from cases import case
 from lib import site
 from lib.sink import Sink
@@ -105,3 +107,57 @@ def _(world):
     queue_id = send(world)
     world.wait_log(queue_id + r": to=<somebody@extdomain\.test>, relay=exthost\.extdomain\.test\[198\.51\.100\.10\]:25, " + TIMES +
                    r", dsn=4\.7\.1, status=deferred \(host exthost\.extdomain\.test\[198\.51\.100\.10\] refused to talk to me: 554 5\.7\.1 go away\)")
+
+
+@case("out-tls-none", "a server's STARTTLS is not used unless smtp_tls_security_level wants it")
+def _(world):
+    world.tutorial_003()
+    server = sink(world, certificate=(site.CERT, site.KEY))
+    queue_id = send(world)
+    world.wait_log(queue_id + r": .*status=sent")
+    assert "STARTTLS" not in server.commands, server.commands
+
+
+@case("out-tls-may", "smtp_tls_security_level = may: STARTTLS with any certificate")
+def _(world):
+    world.tutorial_003(more_main="smtp_tls_security_level = may\n")
+    server = sink(world, certificate=(site.CERT, site.KEY))
+    queue_id = send(world)
+    world.wait_log(queue_id + r": .*status=sent")
+    words = [command.split(" ")[0] for command in server.commands]
+    assert words[:7] == ["EHLO", "STARTTLS", "TLS", "EHLO", "MAIL", "RCPT", "DATA"], words
+
+
+@case("out-tls-broken", "smtp_tls_security_level = may: a server whose TLS does not work gets no new mail in clear at once")
+def _(world):
+    world.tutorial_003(more_main="smtp_tls_security_level = may\n")
+    def old(context):
+        context.maximum_version = ssl.TLSVersion.TLSv1
+    server = sink(world, certificate=(site.CERT, site.KEY), tls=old)
+    queue_id = send(world)
+    world.wait_log(queue_id + r": to=<somebody@extdomain\.test>, relay=exthost\.extdomain\.test\[198\.51\.100\.10\]:25, " + TIMES + r", dsn=4\.7\.5, "
+                   r"status=deferred \(Cannot start TLS: handshake failure\)")
+    assert server.messages == []
+
+
+@case("out-tls-encrypt", "smtp_tls_security_level = encrypt: nothing leaves in clear")
+def _(world):
+    world.tutorial_003(more_main="smtp_tls_security_level = encrypt\n")
+    server = sink(world)
+    queue_id = send(world)
+    world.wait_log(queue_id + r": to=<somebody@extdomain\.test>, relay=exthost\.extdomain\.test\[198\.51\.100\.10\]:25, " + TIMES + r", dsn=4\.7\.4, "
+                   r"status=deferred \(TLS is required, but was not offered by host exthost\.extdomain\.test\[198\.51\.100\.10\]\)")
+    assert not any(command.startswith("MAIL") for command in server.commands), server.commands
+
+
+@case("out-7bit", "content in 8 bits becomes quoted-printable for a server without 8BITMIME")
+def _(world):
+    world.tutorial_003()
+    server = sink(world, extensions=("PIPELINING",))
+    header = b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    queue_id = send(world, data=header + "ä = b \r\n".encode() + b"x" * 80)
+    world.wait_log(queue_id + r": .*status=sent")
+    assert "MAIL FROM:<mailuser@maildomain.test>" in server.commands, server.commands
+    text, = server.messages
+    assert text.endswith(b"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A4 =3D b=20\r\n" + b"x" * 73 + b"=\r\nxxxxxxx\r\n"), text
+    assert b"8bit" not in text, text

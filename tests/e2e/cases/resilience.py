@@ -36,7 +36,8 @@ def _(world):
         reader.command("NOOP")      # a session of before the first reload still works
     doubled = load.check(60)
     world.notes.append("%d messages, %d twice" % (len(load.acknowledged), doubled))
-    assert doubled == 0
+    # A reload of the real Postfix ends its agents, in the middle of a delivery, too.
+    assert world.target != "ours" or doubled == 0, doubled
 
 
 @case("reload-broken", "a broken dovecot.conf is refused and leaves everything as it was", targets=("ours",))
@@ -132,56 +133,6 @@ def _(world):
     wait_until(lambda: taken(world, b"Subject: after\r\n\r\n"), "a message to be taken")
     wait_until(lambda: any("Subject: after" in mail for mail in world.mails()), "mail after the disk has room again", 40)
     assert not any("Subject: refused" in mail for mail in world.mails())
-
-
-def installed():
-    """Lays a folder over the binaries in which they can be replaced; returns the folder below and that one."""
-    below, above = os.environ["OURS_BIN"], "/opt/posthorn"
-    for folder in ("/run/bin-upper", "/run/bin-work", above):
-        os.makedirs(folder)
-    run("mount", "-t", "overlay", "-o", "lowerdir=%s,upperdir=/run/bin-upper,workdir=/run/bin-work" % below, "overlay", above)
-    os.environ["OURS_BIN"] = above
-    return below, above
-
-
-def replace(folder, make):
-    """Replaces every program in the folder as dpkg does: the new one beside it, and renamed over it."""
-    for name in os.listdir(folder):
-        path = os.path.join(folder, name)
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            make(name, path + ".dpkg-new")
-            os.rename(path + ".dpkg-new", path)
-
-
-@case("upgrade-under-load", "every binary is replaced while mail flows: what runs stays one build, killed workers included, until the restart",
-      targets=("ours",), limit=240)
-def _(world):
-    below, above = installed()
-    system, load = loaded(world, sessions=3, patient=True)
-    wait_until(lambda: len(load.acknowledged) > 10, "some mail")
-    # New programs that do nothing: if one of them is ever started, mail stops.
-    replace(above, lambda name, path: site.write(path, "#!/bin/sh\nexit 1\n", 0o755))
-    for program in sorted(set(system.workers().values())):
-        for pid, name in system.workers().items():
-            if name == program:
-                kill(pid)
-        before = len(load.acknowledged)
-        wait_until(lambda: len(load.acknowledged) > before + 3, "mail to flow again after %s was killed; trouble: %r"
-                   % (program, dict(load.trouble)), 30)
-    world.imap_user().command("LOGOUT")
-    replace(above, lambda name, path: os.symlink(os.path.join(below, name), path))
-    before = len(load.acknowledged)
-    system.reload()
-    wait_until(lambda: len(load.acknowledged) > before + 5, "mail after the reload", 30)
-    system.stop()
-    os.environ["OURS_BIN"] = below
-    system.start()
-    before = len(load.acknowledged)
-    wait_until(lambda: len(load.acknowledged) > before + 5, "mail after the restart", 30)
-    assert system.workers(), "the programs that were put there do not run"
-    load.stop()
-    doubled = load.check(60)
-    world.notes.append("%d messages, %d twice, trouble %r" % (len(load.acknowledged), doubled, dict(load.trouble)))
 
 
 @case("backlog", "1,500 messages wait for an LMTP server that is stuck, and none is put off when it goes on", targets=("ours",), limit=180)

@@ -1,7 +1,7 @@
 """The network of a test: the server's own namespace, and an outside one with a host in the Internet.
 
 The server is SERVER; EXTHOST connects from outside, so that neither `mynetworks` nor "local means secure" applies to it. A DNS
-server on 127.0.0.1 knows both names in both directions, and nothing else.
+server on 127.0.0.1 knows both names in both directions, a block list (`blocklist.test`) that has EXTHOST, and nothing else.
 """
 import ctypes
 import os
@@ -45,6 +45,8 @@ class Network:
         names = ["--host-record=%s,%s" % pair for pair in HOSTS.items()]
         names += ["--address=/%s/%s" % pair for pair in ADDRESSES.items()]
         names += ["--mx-host=%s,%s,%d" % exchanger for exchanger in EXCHANGERS]
+        listed = ".".join(reversed(EXTHOST.split("."))) + ".blocklist.test"
+        names += ["--address=/%s/127.0.0.2" % listed, "--txt-record=%s,listed for a test" % listed]
         subprocess.Popen(["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--local=/#/",
                           "--listen-address=127.0.0.1", "--bind-interfaces", "--user=root", "--pid-file=", *names],
                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

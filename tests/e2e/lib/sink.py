@@ -1,15 +1,22 @@
 """A mail server out there: takes what it is sent, or refuses it as it is told."""
-import socket
+import ssl
 import threading
 
 
 class Sink:
     """Speaks SMTP to everybody who connects to `listener`. `replies` replaces the reply to a verb (or to the connection, under
-    "greeting", and to the end of a message, under "."); `messages` are the contents, `commands` the lines it was given."""
+    "greeting", and to the end of a message, under "."); `messages` are the contents, `commands` the lines it was given, with
+    "TLS" where it began. `certificate` is a file with the key for STARTTLS, `tls` changes the context."""
 
-    def __init__(self, listener, extensions=("PIPELINING", "8BITMIME", "SIZE 10240000"), **replies):
-        self.replies, self.extensions = replies, extensions
+    def __init__(self, listener, extensions=("PIPELINING", "8BITMIME", "SIZE 10240000"), certificate=None, tls=None, **replies):
+        self.replies, self.extensions, self.tls = replies, extensions, None
         self.messages, self.commands, self.connections = [], [], 0
+        if certificate:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(*certificate)
+            self.extensions += ("STARTTLS",)
+        if tls:
+            tls(self.tls)
         threading.Thread(target=self.serve, args=(listener,), daemon=True).start()
 
     def serve(self, listener):
@@ -22,10 +29,19 @@ class Sink:
         file = connection.makefile("rwb")
         say = lambda text: (file.write((text + "\r\n").encode()), file.flush())
         say(self.replies.get("greeting", "220 exthost.extdomain.test ESMTP"))
-        for line in iter(file.readline, b""):
+        while line := file.readline():
             command = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
             self.commands.append(command)
             verb = command.split(" ")[0].upper()
+            if verb == "STARTTLS":
+                say("220 2.0.0 Ready to start TLS")
+                try:
+                    connection = self.tls.wrap_socket(connection, server_side=True)
+                except ssl.SSLError:
+                    return
+                file = connection.makefile("rwb")
+                self.commands.append("TLS")
+                continue
             if verb in self.replies:
                 say(self.replies[verb])
             elif verb == "EHLO":

@@ -8,6 +8,7 @@
 //! A restriction that is not built is never skipped: [`parse`] reports it, which stops the start.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,60 @@ pub enum Party {
     Login,
 }
 
+/// A list in DNS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListZone {
+    /// Its domain.
+    pub name: String,
+    /// Names are looked up, not the client's address.
+    pub by_name: bool,
+    /// The addresses that count, as ranges for each of their bytes; all do where there are none.
+    pub answers: Option<[Vec<(u8, u8)>; 4]>,
+}
+
+impl ListZone {
+    /// Reads `domain` or `domain=d.d.d.d`, where each `d` is a number or a list as `[2;4..8]`.
+    fn parse(text: &str, by_name: bool) -> Option<ListZone> {
+        let (name, answers) = match text.split_once('=') {
+            Some((name, answers)) => (name, Some(byte_ranges(answers)?)),
+            None => (text, None),
+        };
+        Some(ListZone { name: name.to_owned(), by_name, answers })
+    }
+
+    /// Whether an address that the list gives counts.
+    pub fn counts(&self, address: IpAddr) -> bool {
+        let (IpAddr::V4(address), Some(answers)) = (address, &self.answers) else { return self.answers.is_none() };
+        let within =
+            |(byte, ranges): (u8, &Vec<(u8, u8)>)| ranges.iter().any(|(from, to)| (*from..=*to).contains(&byte));
+        address.octets().into_iter().zip(answers).all(within)
+    }
+}
+
+/// ```text
+/// answers = byte 3*3( "." byte )
+/// byte    = number / "[" range *( ";" range ) "]"
+/// range   = number [ ".." number ]    ; postconf(5), reject_rbl_client
+/// ```
+fn byte_ranges(text: &str) -> Option<[Vec<(u8, u8)>; 4]> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = match rest.strip_prefix('[') {
+            Some(list) => list.find(']')? + 2,
+            None => rest.find('.').unwrap_or(rest.len()),
+        };
+        let range = |range: &str| match range.split_once("..") {
+            Some((from, to)) => Some((from.parse().ok()?, to.parse().ok()?)),
+            None => range.parse().ok().map(|byte| (byte, byte)),
+        };
+        bytes.push(rest[..end].trim_matches(['[', ']']).split(';').map(range).collect::<Option<Vec<_>>>()?);
+        rest = &rest[end..];
+        rest = if rest.is_empty() { rest } else { rest.strip_prefix('.').filter(|rest| !rest.is_empty())? };
+    }
+    bytes.try_into().ok()
+}
+
 /// One restriction that smtpd evaluates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Restriction {
@@ -57,6 +112,8 @@ pub enum Restriction {
     DeferIfReject,
     /// Permits clients in `mynetworks`.
     PermitMynetworks,
+    /// Permits clients on this machine.
+    PermitInetInterfaces,
     /// Permits clients that have logged in.
     PermitSaslAuthenticated,
     /// Permits recipients of domains that we serve.
@@ -100,17 +157,19 @@ pub enum Restriction {
     },
     /// Refuses a sender that has an owner to clients that have not logged in.
     RejectOwnedSender,
+    /// Refuses what a block list in DNS has.
+    RejectListed(Party, ListZone),
     /// Does what an access table (`type:name`) says.
     CheckAccess(Party, String),
 }
 
 use Restriction::{
     CheckAccess, Defer, DeferIfPermit, DeferIfReject, DeferUnauthDestination, Permit, PermitAuthDestination,
-    PermitMynetworks, PermitSaslAuthenticated, Reject, RejectForeignSender, RejectInvalidHelo,
-    RejectMultiRecipientBounce, RejectNonFqdnHelo, RejectNonFqdnRecipient, RejectNonFqdnSender, RejectOwnedSender,
-    RejectPlaintextSession, RejectUnauthDestination, RejectUnauthPipelining, RejectUnknownClient, RejectUnknownHelo,
-    RejectUnknownRecipientDomain, RejectUnknownReverseClient, RejectUnknownSenderDomain, RejectUnlistedRecipient,
-    RejectUnlistedSender,
+    PermitInetInterfaces, PermitMynetworks, PermitSaslAuthenticated, Reject, RejectForeignSender, RejectInvalidHelo,
+    RejectListed, RejectMultiRecipientBounce, RejectNonFqdnHelo, RejectNonFqdnRecipient, RejectNonFqdnSender,
+    RejectOwnedSender, RejectPlaintextSession, RejectUnauthDestination, RejectUnauthPipelining, RejectUnknownClient,
+    RejectUnknownHelo, RejectUnknownRecipientDomain, RejectUnknownReverseClient, RejectUnknownSenderDomain,
+    RejectUnlistedRecipient, RejectUnlistedSender,
 };
 
 /// Names of what is built and takes no argument; old spellings beside the new ones.
@@ -121,6 +180,7 @@ const BUILT: &[(&str, &[Restriction])] = &[
     ("defer_if_permit", &[DeferIfPermit]),
     ("defer_if_reject", &[DeferIfReject]),
     ("permit_mynetworks", &[PermitMynetworks]),
+    ("permit_inet_interfaces", &[PermitInetInterfaces]),
     ("permit_sasl_authenticated", &[PermitSaslAuthenticated]),
     ("permit_auth_destination", &[PermitAuthDestination]),
     ("reject_unauth_destination", &[RejectUnauthDestination]),
@@ -162,6 +222,17 @@ const ACCESS: &[(&str, Party)] = &[
     ("check_sasl_access", Party::Login),
 ];
 
+/// Restrictions whose argument is a list in DNS, and whether names are looked up in it.
+const LISTED: &[(&str, Party, bool)] = &[
+    ("reject_rbl_client", Party::Client, false),
+    ("reject_rbl", Party::Client, false),
+    ("reject_rhsbl_client", Party::Client, true),
+    ("reject_rhsbl_reverse_client", Party::ReverseClient, true),
+    ("reject_rhsbl_helo", Party::Helo, true),
+    ("reject_rhsbl_sender", Party::Sender, true),
+    ("reject_rhsbl_recipient", Party::Recipient, true),
+];
+
 /// What a table without a restriction before it is asked for.
 const BARE: &[(&str, Party)] = &[
     ("smtpd_client_restrictions", Party::Client),
@@ -193,19 +264,12 @@ const KNOWN: &[&str] = &[
     "check_sender_mx_access",
     "check_sender_ns_access",
     "permit_dnswl_client",
-    "permit_inet_interfaces",
     "permit_mx_backup",
     "permit_naked_ip_address",
     "permit_rhswl_client",
     "permit_tls_all_clientcerts",
     "permit_tls_clientcerts",
     "reject_maps_rbl",
-    "reject_rbl_client",
-    "reject_rhsbl_client",
-    "reject_rhsbl_helo",
-    "reject_rhsbl_recipient",
-    "reject_rhsbl_reverse_client",
-    "reject_rhsbl_sender",
     "reject_unknown_forward_client_hostname",
     "reject_unverified_recipient",
     "reject_unverified_sender",
@@ -216,7 +280,7 @@ const KNOWN: &[&str] = &[
 fn takes_argument(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let is_check = name.starts_with("check_") && name != "check_relay_domains";
-    is_check || ["_rbl_", "_rhsbl_", "_dnswl_", "_rhswl_", "sleep"].iter().any(|part| name.contains(part))
+    is_check || ["_dnswl_", "_rhswl_", "sleep"].iter().any(|part| name.contains(part))
 }
 
 /// What a name without an argument stands for, in any case.
@@ -226,6 +290,10 @@ fn find(name: &str) -> Option<&'static [Restriction]> {
 
 fn access(name: &str) -> Option<Party> {
     ACCESS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, party)| *party)
+}
+
+fn listed(name: &str) -> Option<&'static (&'static str, Party, bool)> {
+    LISTED.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name))
 }
 
 /// How deep restriction classes may name each other.
@@ -278,6 +346,14 @@ impl Reader<'_, '_> {
                 match words.next() {
                     Some(table) if table.contains(':') => self.push(CheckAccess(party, table.clone()), warn),
                     _ => self.error(format!("the restriction {word} must be followed by a table"), "write type:name"),
+                }
+            } else if let Some((_, party, by_name)) = listed(word) {
+                match words.next().and_then(|zone| ListZone::parse(zone, *by_name)) {
+                    Some(zone) => self.push(RejectListed(*party, zone), warn),
+                    None => self.error(
+                        format!("the restriction {word} must be followed by a domain, or by domain=d.d.d.d"),
+                        "write the domain of the list",
+                    ),
                 }
             } else if let Some(found) = find(word) {
                 found.iter().for_each(|restriction| self.push(restriction.clone(), warn));
@@ -376,12 +452,12 @@ mod tests {
     fn names_are_found_in_any_case_and_old_spelling() {
         assert_eq!(find("Permit_Mynetworks"), Some(&[PermitMynetworks][..]));
         assert_eq!(find("reject_invalid_hostname"), find("reject_invalid_helo_hostname"));
-        assert_eq!(find("reject_rbl_client"), None);
+        assert_eq!(find("reject_unverified_recipient"), None);
     }
 
     #[test]
     fn no_name_is_both_built_and_not() {
-        assert!(KNOWN.iter().all(|name| find(name).is_none() && access(name).is_none()));
+        assert!(KNOWN.iter().all(|name| find(name).is_none() && access(name).is_none() && listed(name).is_none()));
         assert!(KNOWN.is_sorted());
     }
 
@@ -396,7 +472,9 @@ mod tests {
         assert_eq!((&rules[..3], rules.len(), problems.len()), (&expected[..], 4, 0), "{problems:?}");
         for (value, problem) in [
             ("check_client_access permit", "must be followed by a table"),
-            ("reject_rbl_client zen.example", "reject_rbl_client is not built yet"),
+            ("reject_rbl_client bl.example=127.0.0", "must be followed by a domain"),
+            ("reject_rbl_client bl.example=127.0.0.[1;x]", "must be followed by a domain"),
+            ("permit_dnswl_client wl.example", "permit_dnswl_client is not built yet"),
             ("check_policy_service inet:127.0.0.1:1", "check_policy_service is not built yet"),
             ("permti", "unknown smtpd restriction"),
         ] {

@@ -15,6 +15,7 @@ pub mod bodystructure;
 pub mod charset;
 mod content;
 pub mod date;
+pub mod downgrade;
 pub mod encoded_word;
 pub mod envelope;
 pub mod field;

@@ -298,7 +298,10 @@ fn soften(recipient: Recipient) -> Recipient {
 
 /// The outcome with a status of the class 4, as Postfix's agents report it under `soft_bounce`.
 pub(super) fn softened(mut outcome: Told) -> Told {
-    outcome.dsn.replace_range(..outcome.dsn.len().min(1), "4");
+    if outcome.verdict == Verdict::Bounced {
+        outcome.verdict = Verdict::Deferred;
+        outcome.dsn.replace_range(..outcome.dsn.len().min(1), "4");
+    }
     outcome
 }
 

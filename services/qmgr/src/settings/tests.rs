@@ -114,6 +114,11 @@ fn soft_bounce() {
     assert!(soft.bounces.is_empty());
     assert_eq!(soft.listed()[0].recipients[0].1.as_deref(), Some("no such user"));
     assert_eq!(soft.files("deferred").len(), 1);
+    let mut late = full("soft_bounce = yes\ndelay_warning_time = 1s", 1);
+    late.wait(10);
+    late.deliver(Verdict::Bounced, None);
+    let Some(ToBounce::Recipients { reports, .. }) = late.bounces.get(1) else { panic!("{:?}", late.bounces) };
+    assert_eq!((reports[0].outcome.verdict, &reports[0].outcome.dsn[..]), (Verdict::Deferred, "4.1.1"));
     soft.malformed = true;
     soft.arrive(2, 1);
     assert_eq!(soft.logged("dsn=4.1.3, status=SOFTBOUNCE (bad address syntax)"), 1);

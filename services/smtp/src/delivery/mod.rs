@@ -27,7 +27,8 @@ use std::time::Duration;
 
 use ipc_messages::delivery::{FromAgent, Job};
 use ipc_messages::dns::ToResolver;
-use proto_smtp::client::{Failure, Step};
+use proto_mime::downgrade::Downgrade;
+use proto_smtp::client::{Client, Failure, Step};
 
 use self::outcomes::Work;
 use self::pool::{Place, Pool, Route};
@@ -75,6 +76,8 @@ pub enum Order {
     ConnectUnix { session: SessionId, index: u16 },
     /// Connect to this address, likewise.
     ConnectInet { session: SessionId, address: SocketAddr },
+    /// Begin TLS with the server of this name; [`Delivery::secured`] or [`Delivery::closed`] follows.
+    StartTls { session: SessionId, name: String },
     /// Send these bytes; [`Delivery::drained`] when they have left.
     Send { session: SessionId, bytes: Vec<u8> },
     /// Call [`Delivery::timed_out`] after this time; `None`: never.
@@ -228,9 +231,14 @@ impl<C: Content> Delivery<C> {
         if let Some(pool) = self.pools.get_mut(&session.nexthop) {
             pool.pass_over(&session.place);
         }
-        let Err(session) = self.connect_to_next(id, session) else { return };
+        let Some(session) = self.connect_to_next(id, session) else { return };
         self.leave_pool(id, &session);
         self.refuse_pool(&session.nexthop, &outcomes::Verdict::deferred("4.4.1", reason), now);
+    }
+
+    /// TLS is up.
+    pub fn secured(&mut self, id: SessionId, now: u64) {
+        self.end(id, now, |client| client.tls_started());
     }
 
     /// Bytes from the server.
@@ -265,7 +273,7 @@ impl<C: Content> Delivery<C> {
     pub fn closed(&mut self, id: SessionId, reason: &str, now: u64) {
         match self.sessions.get(&id).map(|session| &session.state) {
             Some(State::Connecting) => self.not_connected(id, reason, now),
-            _ => self.end(id, now, |client| client.disconnected()),
+            _ => self.lost(id, now, |client| client.disconnected()),
         }
     }
 
@@ -281,7 +289,7 @@ impl<C: Content> Delivery<C> {
                     self.quit(id, session);
                 }
             }
-            _ => self.end(id, now, |client| client.timed_out()),
+            _ => self.lost(id, now, |client| client.timed_out()),
         }
     }
 
@@ -296,7 +304,7 @@ impl<C: Content> Delivery<C> {
         }
     }
 
-    fn end(&mut self, id: SessionId, now: u64, how: impl FnOnce(&mut proto_smtp::client::Client)) {
+    fn end(&mut self, id: SessionId, now: u64, how: impl FnOnce(&mut Client)) {
         let Some(mut session) = self.sessions.remove(&id) else { return };
         if let Some(client) = &mut session.client {
             how(client);
@@ -415,6 +423,7 @@ impl<C: Content> Delivery<C> {
                 return false;
             }
         };
+        let narrow = work.job.eight_bit && !client.capabilities().eight_bit_mime && self.settings.convert;
         let times = Times { handed: work.handed, connected: Some(now), done: now };
         for position in translated.bad {
             let failure = outcomes::Verdict::bounced("5.1.3", "bad address syntax".into());
@@ -425,7 +434,13 @@ impl<C: Content> Delivery<C> {
             return false;
         }
         session.uses += 1;
-        session.state = State::Busy(Current { job: name, positions: translated.positions, began: now, content: None });
+        session.state = State::Busy(Current {
+            job: name,
+            positions: translated.positions,
+            began: now,
+            content: None,
+            downgrade: narrow.then(Downgrade::default),
+        });
         client.deliver(translated.envelope);
         true
     }

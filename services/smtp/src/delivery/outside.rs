@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use ipc_messages::delivery::Verdict::{Bounced, Deferred, Sent};
-use ipc_messages::dns::{Exchange, Failure, Found, FromResolver};
+use ipc_messages::dns::{Exchange, Failure, Found, FromResolver, Source};
 
-use super::testing::{World, job, outside};
+use super::testing::{World, configured, job, outside};
 use super::*;
 
 const EXCHANGERS: &[(u16, &str)] = &[(10, "mx1.example.org"), (20, "mx2.example.org")];
@@ -111,19 +111,29 @@ fn an_exchanger_that_refuses_to_talk_is_passed_over() {
 
 #[test]
 fn mx_session_limit() {
-    for (limit, servers) in [(Some(1), 1), (Some(2), 2), (None, 2)] {
-        let mut settings = outside();
-        settings.outbound.session_limit = limit;
-        let mut world = World::new(settings);
+    for (limit, servers) in [(1, 1), (2, 2), (0, 2)] {
+        let text = format!("inet_protocols = ipv4\nsmtp_mx_session_limit = {limit}");
+        let mut world = World::new(configured("smtp", &text));
         world.job(abroad(1));
         world.resolve_all();
         while !world.connects.is_empty() {
             let session = world.connect();
             world.say(session, "421 busy\r\n", 99);
         }
-        assert_eq!(world.addresses.len(), servers, "{limit:?}");
+        assert_eq!(world.addresses.len(), servers, "{limit}");
         assert!(world.last_line().ends_with("refused to talk to me: 421 busy)"), "{}", world.last_line());
         assert_eq!(world.outcomes[0].1.verdict, Deferred);
+    }
+}
+
+#[test]
+fn host_lookup() {
+    for (agent, name) in [("smtp", "smtp_host_lookup"), ("lmtp", "lmtp_host_lookup")] {
+        for (value, expected) in [("dns", Source::Dns), ("native", Source::Native), ("dns, native", Source::Native)] {
+            let mut world = World::new(configured(agent, &format!("inet_protocols = ipv4\n{name} = {value}")));
+            world.job(Job { nexthop: "[mx1.example.org]".into(), ..abroad(1) });
+            assert!(matches!(world.questions[0], ToResolver::Host { source, .. } if source == expected), "{value}");
+        }
     }
 }
 

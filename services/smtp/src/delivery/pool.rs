@@ -78,6 +78,14 @@ impl Place {
         }
     }
 
+    /// By which TLS keeps sessions apart; nothing is verified.
+    pub fn tls_name(&self) -> String {
+        match self {
+            Place::Socket { .. } => "localhost".into(),
+            Place::Host { servers, at } => servers[*at].address.ip().to_string(),
+        }
+    }
+
     /// The server's host name, for `Remote-MTA`.
     pub fn host<'a>(&'a self, my_hostname: &'a str) -> &'a str {
         match self {

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use ipc_messages::dns::{FromResolver, ToResolver};
+use proto_smtp::client::{Client, Tls};
 
-use super::outcomes::Verdict;
+use super::outcomes::{Verdict, Work};
 use super::pool::{Place, Route};
 use super::session::{Session, State};
 use super::{Content, Delivery, Order, SessionId};
@@ -115,21 +116,42 @@ impl<C: Content> Delivery<C> {
     }
 
     /// Tries the next server of the destination; gives the session back if there is none.
-    pub(super) fn connect_to_next(&mut self, id: SessionId, mut session: Session) -> Result<(), Session> {
-        let Some(next) = session.place.next() else { return Err(session) };
+    pub(super) fn connect_to_next(&mut self, id: SessionId, mut session: Session) -> Option<Session> {
+        let Some(next) = session.place.next() else { return Some(session) };
         session.go_to(next, &self.settings.my_hostname);
         session.state = State::Connecting;
         self.connect(id, session);
-        Ok(())
+        None
+    }
+
+    /// The connection is no more. A server that fails at TLS which need not be is tried again without, for mail that has
+    /// waited for `minimal_backoff_time`: what was wrong may have been mended by then, as Postfix has it.
+    pub(super) fn lost(&mut self, id: SessionId, now: u64, how: impl FnOnce(&mut Client)) {
+        let starting = |session: &Session| session.client.as_ref().is_some_and(Client::is_starting_tls);
+        if !self.sessions.get(&id).is_some_and(starting) {
+            return self.end(id, now, how);
+        }
+        let Some(mut session) = self.sessions.remove(&id) else { return };
+        let has_waited =
+            |work: &Work<C>| work.job.active.saturating_sub(work.job.arrived) >= self.settings.tls_patience;
+        let patient = self.first_waiting(&session.nexthop).is_some_and(has_waited);
+        if self.settings.session.tls == Tls::Required || !patient {
+            self.sessions.insert(id, session);
+            return self.end(id, now, Client::tls_failed);
+        }
+        self.orders.push_back(Order::Abort { session: id });
+        session.go_to(session.place.clone(), &self.settings.my_hostname);
+        session.clear = true;
+        self.connect(id, session);
     }
 
     /// The server did not open the session. Another one may, within `mx_session_limit`; gives the session back if none is
     /// tried.
-    pub(super) fn refused_by_server(&mut self, id: SessionId, mut session: Session) -> Result<(), Session> {
-        let State::Refused(verdict) = &session.state else { return Err(session) };
+    pub(super) fn refused_by_server(&mut self, id: SessionId, mut session: Session) -> Option<Session> {
+        let State::Refused(verdict) = &session.state else { return Some(session) };
         session.refusals += 1;
         if self.settings.outbound.session_limit.is_some_and(|limit| session.refusals >= limit) {
-            return Err(session);
+            return Some(session);
         }
         if session.place.next().is_some()
             && let Some(work) = self.first_waiting(&session.nexthop)

@@ -3,7 +3,8 @@
 use std::io;
 use std::rc::Rc;
 
-use proto_smtp::client::{Action, Client, Config, Outcome};
+use proto_mime::downgrade::Downgrade;
+use proto_smtp::client::{Action, Client, Config, Outcome, Tls};
 
 use super::outcomes::Verdict;
 use super::pool::Place;
@@ -17,6 +18,8 @@ pub(super) struct Session {
     pub nexthop: Rc<str>,
     /// Where it goes.
     pub place: Place,
+    /// TLS is left out: the server has failed at it.
+    pub clear: bool,
     /// Servers that were talked to and did not open the session.
     pub refusals: usize,
     /// The server with its address, for texts.
@@ -62,6 +65,28 @@ pub(super) struct Current {
     pub began: u64,
     /// While content is being sent: how much was read.
     pub content: Option<u64>,
+    /// The server takes 7 bits only, and the content has more.
+    pub downgrade: Option<Downgrade>,
+}
+
+impl Current {
+    /// Gives what was read to the client machine, which is handed nothing after the `last` piece.
+    fn pass_on(&mut self, client: &mut Client, text: &[u8], last: bool) {
+        match &mut self.downgrade {
+            None => client.content(text),
+            Some(downgrade) => {
+                let mut converted = Vec::with_capacity(text.len());
+                downgrade.push(text, &mut converted);
+                if last {
+                    std::mem::take(downgrade).finish(&mut converted);
+                }
+                client.content(&converted);
+            }
+        }
+        if last {
+            client.end_of_content();
+        }
+    }
 }
 
 impl Session {
@@ -72,6 +97,7 @@ impl Session {
             relay: place.relay(my_hostname),
             host: place.host(my_hostname).into(),
             place,
+            clear: false,
             refusals: 0,
             client: None,
             state: State::Connecting,
@@ -88,7 +114,8 @@ impl Session {
 
     /// The connection is made: waits for the greeting.
     pub fn greet(&mut self, settings: &Settings) {
-        self.client = Some(Client::new(Config { server: self.server.clone(), ..settings.session.clone() }));
+        let tls = if self.clear { Tls::None } else { settings.session.tls };
+        self.client = Some(Client::new(Config { server: self.server.clone(), tls, ..settings.session.clone() }));
         self.state = State::Greeting;
     }
 
@@ -131,7 +158,7 @@ impl<C: Content> Delivery<C> {
                 Next::Message => return self.next_message(id, session, now),
                 Next::Quit | Next::Gone | Next::Abort => {}
             }
-            let Err(session) = self.refused_by_server(id, session) else { return };
+            let Some(session) = self.refused_by_server(id, session) else { return };
             let nexthop = session.nexthop.clone();
             self.leave_pool(id, &session);
             match next {
@@ -197,9 +224,10 @@ impl<C: Content> Delivery<C> {
                 self.orders.push_back(Order::Close { session: id });
                 return Next::Gone;
             }
-            Action::StartTls | Action::Authenticate(_) | Action::Challenge(_) => {
-                unreachable!("neither TLS nor authentication was asked for")
+            Action::StartTls => {
+                self.orders.push_back(Order::StartTls { session: id, name: session.place.tls_name() });
             }
+            Action::Authenticate(_) | Action::Challenge(_) => unreachable!("authentication was not asked for"),
         }
         Next::Poll
     }
@@ -251,12 +279,10 @@ impl<C: Content> Delivery<C> {
             self.unreadable(session, now);
             return Some(Next::Abort);
         };
-        client.content(&self.buffer[..length]);
         let read = read + length as u64;
         current.content = Some(read).filter(|&read| read < work.job.size);
-        if current.content.is_none() {
-            client.end_of_content();
-        }
+        let last = current.content.is_none();
+        current.pass_on(client, &self.buffer[..length], last);
         Some(Next::Poll)
     }
 

@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipc_config::diagnostic::Diagnostics;
+use ipc_config::postfix::main_cf::MainCf;
+use ipc_config::postfix::system::ThisHost;
+use ipc_config::section::Section;
 use ipc_messages::delivery::{Job, Outcome, Target};
 use ipc_messages::dns::Source;
 use proto_smtp::client::Config;
@@ -22,10 +27,25 @@ impl Content for Vec<u8> {
     }
 }
 
+/// The settings of a transport whose `main.cf` has these lines beside the host's name.
+pub fn configured(agent: &str, text: &str) -> Settings {
+    let mut found = Diagnostics::new();
+    let text = format!("myhostname = mail.example.jp\ncompatibility_level = 3.6\n{text}\n");
+    let main = MainCf::parse(&text, "main.cf", Arc::new(ThisHost), &mut found);
+    let mut section = Section::of_main_cf(&main, "smtp", &mut found);
+    assert!(!found.is_fatal(), "{found:?}");
+    for (name, value) in [("agent", agent), ("service_name", agent), ("own_addresses", "192.0.2.1")] {
+        section.transport.insert(name, value);
+    }
+    section.foreign = vec!["private/dovecot-lmtp".into()];
+    Settings::new(&section)
+}
+
 pub fn settings() -> Settings {
     let time_limits = TimeLimits {
         connect: Duration::ZERO,
         hello: Duration::from_secs(300),
+        starttls: Duration::from_secs(300),
         mail: Duration::from_secs(301),
         rcpt: Duration::from_secs(302),
         data_init: Duration::from_secs(120),
@@ -43,9 +63,12 @@ pub fn settings() -> Settings {
         sockets: vec!["private/first".into(), "private/dovecot-lmtp".into()],
         delay_digits: 2,
         quote_addresses: true,
+        soft_bounce: false,
         session: Config::new(true, "mail.example.jp", ""),
+        convert: true,
         wait_for_quit: false,
         unprotected: None,
+        tls_patience: 0,
         reuse,
         time_limits,
         outbound: outbound(false),
@@ -123,6 +146,8 @@ pub struct World {
     pub deadlines: BTreeMap<SessionId, Option<Duration>>,
     pub closed: Vec<SessionId>,
     pub aborted: Vec<SessionId>,
+    /// Sessions that began TLS.
+    pub tls: Vec<SessionId>,
     /// Addresses that connections were asked to, in order.
     pub addresses: Vec<SocketAddr>,
     /// What the resolver was asked and has not answered.
@@ -142,6 +167,7 @@ impl World {
             deadlines: BTreeMap::new(),
             closed: Vec::new(),
             aborted: Vec::new(),
+            tls: Vec::new(),
             addresses: Vec::new(),
             questions: VecDeque::new(),
         }
@@ -163,6 +189,7 @@ impl World {
                     self.addresses.push(address);
                 }
                 Order::Ask(question) => self.questions.push_back(question),
+                Order::StartTls { session, .. } => self.tls.push(session),
                 Order::Send { session, bytes } => self.sent.entry(session).or_default().extend(bytes),
                 Order::Deadline { session, after } => drop(self.deadlines.insert(session, after)),
                 Order::Close { session } => self.closed.push(session),

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::delivery::testing::outside;
+use crate::delivery::testing::{configured, outside};
 use crate::settings::Outbound;
 
 /// What name servers know: exchangers of domains, addresses of hosts. What they do not know does not exist.
@@ -47,10 +47,6 @@ impl World {
 
 fn site(name: &str) -> Site {
     Site { name: name.into(), port: 25, exchangers: true }
-}
-
-fn both() -> Outbound {
-    Outbound { ipv6: true, ..outside().outbound }
 }
 
 const HOSTS: &[(&str, &[&str])] = &[
@@ -123,64 +119,72 @@ fn hosts_by_name_and_address() {
     }
 }
 
-/// The servers that settings lead to, of exchangers with four addresses of IPv4 and then one of IPv6.
-fn chosen(change: impl FnOnce(&mut Outbound)) -> Vec<String> {
-    let exchangers = Ok(vec![(10, "b.example"), (10, "c.example"), (20, "a.example")]);
-    let mut outbound = both();
-    change(&mut outbound);
-    World { exchangers, hosts: HOSTS }.find(site("example.com"), &outbound).unwrap()
+/// Exchangers with four addresses of IPv4 and then one of IPv6.
+const MANY: &[(u16, &str)] = &[(10, "b.example"), (10, "c.example"), (20, "a.example")];
+
+/// The servers that a line of main.cf leads to, for SMTP and, where the parameter has a twin there, for LMTP as well.
+fn chosen(line: &str) -> Vec<String> {
+    let found = |agent: &str, line: &str| {
+        let text =
+            format!("inet_protocols = all\nsmtp_randomize_addresses = no\nlmtp_randomize_addresses = no\n{line}");
+        let world = World { exchangers: Ok(MANY.to_vec()), hosts: HOSTS };
+        world.find(site("example.com"), &configured(agent, &text).outbound).unwrap()
+    };
+    let servers = found("smtp", line);
+    assert_eq!(servers, found("lmtp", &line.replace("smtp_", "lmtp_")), "{line}");
+    servers
 }
 
 #[test]
 fn inet_protocols() {
-    assert_eq!(chosen(|_| ()).last().unwrap(), "a.example[2001:db8::10]");
-    assert_eq!(chosen(|outbound| outbound.ipv6 = false).last().unwrap(), "a.example[192.0.2.10]");
-    assert_eq!(chosen(|outbound| outbound.ipv4 = false), ["a.example[2001:db8::10]"]);
+    assert_eq!(chosen("inet_protocols = all").last().unwrap(), "a.example[2001:db8::10]");
+    assert_eq!(chosen("inet_protocols = ipv4").last().unwrap(), "a.example[192.0.2.10]");
+    assert_eq!(chosen("inet_protocols = ipv6"), ["a.example[2001:db8::10]"]);
 }
 
 #[test]
 fn address_preference() {
-    let last = |preference| chosen(|outbound| outbound.preference = preference).pop().unwrap();
-    assert_eq!(last(Preference::Ipv4), "a.example[2001:db8::10]");
-    assert_eq!(last(Preference::Ipv6), "a.example[192.0.2.10]");
+    assert_eq!(chosen("smtp_address_preference = ipv4").last().unwrap(), "a.example[2001:db8::10]");
+    assert_eq!(chosen("smtp_address_preference = ipv6").last().unwrap(), "a.example[192.0.2.10]");
 }
 
 #[test]
 fn mx_address_limit() {
-    assert_eq!(chosen(|outbound| outbound.address_limit = Some(4)).len(), 4);
-    assert_eq!(chosen(|outbound| outbound.address_limit = None).len(), 5);
+    assert_eq!(chosen("smtp_mx_address_limit = 4").len(), 4);
+    assert_eq!(chosen("smtp_mx_address_limit = 0").len(), 5);
 }
 
 #[test]
 fn balance_inet_protocols() {
-    for (balance, last) in [(true, "a.example[2001:db8::10]"), (false, "c.example[192.0.2.30]")] {
-        let found = chosen(|outbound| (outbound.address_limit, outbound.balance) = (Some(3), balance));
-        assert_eq!(found.last().unwrap(), last);
+    for (balance, last) in [("yes", "a.example[2001:db8::10]"), ("no", "c.example[192.0.2.30]")] {
+        let line = format!("smtp_mx_address_limit = 3\nsmtp_balance_inet_protocols = {balance}");
+        assert_eq!(chosen(&line).last().unwrap(), last);
     }
 }
 
 #[test]
 fn randomize_addresses() {
-    let fixed = chosen(|_| ());
-    let mixed = chosen(|outbound| outbound.randomize = true);
+    let fixed = chosen("");
+    let mixed = chosen("smtp_randomize_addresses = yes");
     assert_ne!(fixed, mixed);
     assert!(mixed[3].starts_with("a.") && mixed[4].starts_with("a."), "not across preferences: {mixed:?}");
 }
 
 #[test]
 fn ignore_mx_lookup_error() {
-    let world = World { exchangers: Err(Failure::Temporary("SERVFAIL".into())), hosts: HOSTS };
-    let outbound = Outbound { ignore_mx_error: true, ..outside().outbound };
-    assert_eq!(world.find(site("example.com"), &outbound).unwrap(), ["example.com[192.0.2.40]"]);
-    assert!(world.find(site("example.com"), &outside().outbound).is_err());
+    for (ignore, found) in [("yes", true), ("no", false)] {
+        let world = World { exchangers: Err(Failure::Temporary("SERVFAIL".into())), hosts: HOSTS };
+        let settings = configured("smtp", &format!("inet_protocols = ipv4\nignore_mx_lookup_error = {ignore}"));
+        assert_eq!(world.find(site("example.com"), &settings.outbound).is_ok(), found);
+    }
 }
 
 #[test]
 fn defer_if_no_mx_address_found() {
-    for (defer, status) in [(false, "5.4.4"), (true, "4.4.4")] {
+    for (defer, status) in [("no", "5.4.4"), ("yes", "4.4.4")] {
         let world = World { exchangers: Ok(vec![(10, "none.example")]), hosts: HOSTS };
-        let outbound = Outbound { defer_if_no_mx_address: defer, ..outside().outbound };
-        assert_eq!(world.find(site("example.com"), &outbound).unwrap_err().0, status);
+        let settings = configured("smtp", &format!("smtp_defer_if_no_mx_address_found = {defer}"));
+        assert_eq!(world.find(site("example.com"), &settings.outbound).unwrap_err().0, status);
     }
 }
 

@@ -13,13 +13,12 @@ use super::{Decision, Evaluation, MAX_DEPTH, Note, Query, Subject, compose, look
 /// A key, and whether it is a part of what is looked for: tables of patterns are not asked for those.
 type Key = (String, bool);
 
-/// Evaluates a `check_*_access` restriction in a list about `subject`.
+/// Evaluates a `check_*_access` restriction.
 pub(super) fn check(
     evaluation: &mut Evaluation<'_>,
     rule: &Rule,
     party: Party,
     table: &str,
-    subject: Subject,
 ) -> Result<Decision, Query> {
     let (facts, policy) = (evaluation.facts, evaluation.policy);
     let mut suspicious = false;
@@ -48,7 +47,7 @@ pub(super) fn check(
     };
     let decision = match find(evaluation, table, &keys)? {
         Ok(None) => return Ok(Decision::Next),
-        Ok(Some(value)) => act(evaluation, rule, table, &value, about, subject)?,
+        Ok(Some(value)) => act(evaluation, rule, table, &value, about)?,
         Err(()) => refuse(evaluation, 451, "4.3.5", "Server configuration error", about),
     };
     Ok(if suspicious && matches!(decision, Decision::Permit) { Decision::Next } else { decision })
@@ -154,7 +153,6 @@ fn act(
     table: &str,
     value: &str,
     about: Subject,
-    subject: Subject,
 ) -> Result<Decision, Query> {
     let codes = &evaluation.policy.codes;
     let (command, text) = value.split_once([' ', '\t']).map_or((value, ""), |(word, text)| (word, text.trim_start()));
@@ -183,7 +181,18 @@ fn act(
             evaluation.notes.push(Note::Event(kind, text.to_owned()));
             Decision::Next
         }
-        "FILTER" | "HOLD" | "DISCARD" | "REDIRECT" | "BCC" | "PREPEND" | "HANGUP" => {
+        "PREPEND" => {
+            let is_header = text.split_once(':').is_some_and(|(name, _)| is_header_name(name));
+            evaluation.notes.push(match is_header {
+                _ if matches!(about, Subject::Etrn) || evaluation.facts.sender.is_none() => Note::Warning(format!(
+                    "access table {table}: with smtpd_delay_reject = no, action PREPEND must be used after MAIL"
+                )),
+                true => Note::Header(text.to_owned()),
+                false => Note::Warning(format!("access table {table} entry requires header: text")),
+            });
+            Decision::Next
+        }
+        "FILTER" | "HOLD" | "DISCARD" | "REDIRECT" | "BCC" | "HANGUP" => {
             evaluation.notes.push(Note::Warning(format!("access table {table}: action {keyword} is not built yet")));
             server_error()
         }
@@ -196,17 +205,24 @@ fn act(
             evaluation.notes.push(Note::Warning(format!("access table {table} has an entry with empty value")));
             Decision::Permit
         }
-        _ => return restrictions(evaluation, rule, table, value, subject),
+        _ => return restrictions(evaluation, rule, table, value, about),
     })
 }
 
-/// A value that names restrictions.
+/// ```text
+/// field-name = 1*ftext    ; printable US-ASCII but ":", RFC 5322 section 3.6.8
+/// ```
+fn is_header_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':')
+}
+
+/// A value that names restrictions: they are about what the table was asked for.
 fn restrictions(
     evaluation: &mut Evaluation<'_>,
     rule: &Rule,
     table: &str,
     value: &str,
-    subject: Subject,
+    about: Subject,
 ) -> Result<Decision, Query> {
     let problem = match from_table(value, &evaluation.policy.classes) {
         Ok(_) if evaluation.depth > MAX_DEPTH => {
@@ -214,7 +230,7 @@ fn restrictions(
         }
         Ok(mut rules) => {
             rules.iter_mut().for_each(|named| named.warn |= rule.warn);
-            return evaluation.list(&rules, subject);
+            return evaluation.list(&rules, about);
         }
         Err(word) => format!("access table {table}: unknown smtpd restriction: \"{word}\""),
     };

@@ -14,6 +14,8 @@ use crate::client::internal;
 pub struct Facts<'a> {
     /// The client's address; `None` for a client on a unix socket, which counts as trusted.
     pub client: Option<IpAddr>,
+    /// Whether that is one of this machine's own addresses.
+    pub own: bool,
     /// The client as log lines name it.
     pub label: &'a str,
     /// What DNS says of the address.
@@ -54,6 +56,8 @@ pub enum Query {
     Host(String, Family),
     /// To the resolver: mail exchangers of a domain.
     Exchanges(String),
+    /// To the resolver: texts at a name.
+    Texts(String),
 }
 
 /// What trivial-rewrite says of an address.
@@ -67,9 +71,11 @@ pub enum Found {
     /// To [`Query::Value`].
     Value(Result<Option<String>, String>),
     /// To [`Query::Host`].
-    Host(Result<(), Failure>),
+    Host(Result<Vec<IpAddr>, Failure>),
     /// To [`Query::Exchanges`].
     Exchanges(Result<Vec<Exchange>, Failure>),
+    /// To [`Query::Texts`].
+    Texts(Result<Vec<String>, Failure>),
 }
 
 /// The answers so far. Asking for one that is missing is an error, which is the question to ask.
@@ -94,10 +100,22 @@ impl Answers {
         if let Some(Found::Value(answer)) = self.0.get(&query) { Ok(answer) } else { Err(query) }
     }
 
-    /// Whether a host has an address of a family.
-    pub fn host(&self, name: &str, family: Family) -> Result<Result<(), &Failure>, Query> {
+    /// The addresses of a host in a family.
+    pub fn host(&self, name: &str, family: Family) -> Result<Result<&[IpAddr], &Failure>, Query> {
         let query = Query::Host(name.into(), family);
-        if let Some(Found::Host(answer)) = self.0.get(&query) { Ok(answer.as_ref().copied()) } else { Err(query) }
+        match self.0.get(&query) {
+            Some(Found::Host(answer)) => Ok(answer.as_ref().map(Vec::as_slice)),
+            _ => Err(query),
+        }
+    }
+
+    /// The texts at a name.
+    pub fn texts(&self, name: &str) -> Result<Result<&[String], &Failure>, Query> {
+        let query = Query::Texts(name.into());
+        match self.0.get(&query) {
+            Some(Found::Texts(answer)) => Ok(answer.as_ref().map(Vec::as_slice)),
+            _ => Err(query),
+        }
     }
 
     /// The mail exchangers of a domain.

@@ -6,6 +6,7 @@
 //! Not to be asked what cannot be known is never taken for "not found": the client hears 4xx.
 
 mod access;
+mod block_list;
 mod facts;
 mod rule;
 #[cfg(test)]
@@ -68,6 +69,8 @@ pub struct Codes {
     pub access_reject: u16,
     /// `access_map_defer_code`
     pub access_defer: u16,
+    /// `maps_rbl_reject_code`
+    pub block_list: u16,
     /// `invalid_hostname_reject_code`
     pub invalid_hostname: u16,
     /// `non_fqdn_reject_code`
@@ -169,13 +172,15 @@ pub enum Verdict {
     Need(Query),
 }
 
-/// Something for the log.
+/// Something for the log, or for the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// An event of the session, with its kind: `reject_warning`, `info`, `warn`.
     Event(&'static str, String),
     /// A mistake of the administrator's.
     Warning(String),
+    /// A header that goes before the message.
+    Header(String),
 }
 
 /// The outcome of an evaluation.
@@ -183,7 +188,7 @@ pub enum Note {
 pub struct Outcome {
     /// The decision.
     pub verdict: Verdict,
-    /// For the log; empty if something has to be asked first.
+    /// What was found on the way; empty if something has to be asked first.
     pub notes: Vec<Note>,
     /// The refusal that waits in case the mail would be permitted (`defer_if_permit`).
     pub deferred: Option<Reply>,

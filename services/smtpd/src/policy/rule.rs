@@ -7,6 +7,7 @@ use ipc_messages::lookup::{Class, Known, Route};
 use proto_smtp::address::{Address, is_host_name, is_mail_host};
 
 use super::access::{self, owners};
+use super::block_list;
 use super::{Decision, Evaluation, Facts, Query, Subject, lookup_failed, reject, server_error};
 
 /// Evaluates a restriction in a list about `subject`. An error is what has to be asked first.
@@ -27,6 +28,7 @@ pub(super) fn one(evaluation: &mut Evaluation<'_>, rule: &Rule, subject: Subject
             Decision::Next
         }
         Restriction::PermitMynetworks => return mynetworks(evaluation),
+        Restriction::PermitInetInterfaces => permit_if(facts.own),
         Restriction::PermitSaslAuthenticated => permit_if(facts.user.is_some()),
         Restriction::PermitAuthDestination
         | Restriction::RejectUnauthDestination
@@ -67,7 +69,8 @@ pub(super) fn one(evaluation: &mut Evaluation<'_>, rule: &Rule, subject: Subject
         }
         Restriction::RejectForeignSender { known } => return foreign_sender(evaluation, *known),
         Restriction::RejectOwnedSender => return owned_sender(evaluation),
-        Restriction::CheckAccess(party, table) => return access::check(evaluation, rule, *party, table, subject),
+        Restriction::RejectListed(party, zone) => return block_list::check(evaluation, *party, zone),
+        Restriction::CheckAccess(party, table) => return access::check(evaluation, rule, *party, table),
     })
 }
 
@@ -223,7 +226,7 @@ fn reachable(facts: &Facts<'_>, name: &str) -> Result<Result<(), Absent>, Query>
     let mut absent = Absent::Not;
     for family in [Family::V4, Family::V6] {
         match facts.answers.host(name, family)? {
-            Ok(()) => return Ok(Ok(())),
+            Ok(_) => return Ok(Ok(())),
             Err(Failure::Temporary(_)) => absent = Absent::Unknown,
             Err(Failure::NotFound | Failure::NoData) => {}
         }

@@ -5,6 +5,7 @@ use ipc_messages::lookup::{Class, Known};
 
 use super::{Found, Query};
 use crate::testing::{Talk, route, section};
+use worker::Remote;
 
 /// The reply to a recipient, with these recipient restrictions and what the other services say.
 fn rcpt(restrictions: &str, answers: &[(Query, Found)]) -> String {
@@ -19,8 +20,8 @@ fn value(table: &str, key: &str, value: &str) -> (Query, Found) {
     (Query::Value { table: table.into(), key: key.into() }, Found::Value(Ok(Some(value.into()))))
 }
 
-fn host(name: &str, family: Family, answer: Result<(), Failure>) -> (Query, Found) {
-    (Query::Host(name.into(), family), Found::Host(answer))
+fn host(name: &str, family: Family, answer: Result<&str, Failure>) -> (Query, Found) {
+    (Query::Host(name.into(), family), Found::Host(answer.map(|address| vec![address.parse().unwrap()])))
 }
 
 fn exchanges(name: &str, answer: Result<&str, Failure>) -> (Query, Found) {
@@ -104,6 +105,15 @@ fn each_list_names_what_it_is_about() {
 }
 
 #[test]
+fn vrfy_is_judged_as_a_recipient() {
+    let mut talk = Talk::new("smtpd_recipient_restrictions = reject\n");
+    assert_eq!(talk.say("VRFY a@example.org"), "554 5.7.1 <a@example.org>: Recipient address rejected: Access denied");
+    let line = "NOQUEUE: reject: VRFY from client.example.net[192.0.2.7]: 554 5.7.1 <a@example.org>: Recipient address \
+                rejected: Access denied; to=<a@example.org> proto=SMTP";
+    assert_eq!(talk.log, [line]);
+}
+
+#[test]
 fn postmaster_is_always_accepted() {
     let mut talk = Talk::new("smtpd_recipient_restrictions = reject\n");
     assert_eq!(talk.rcpt("Postmaster"), OK);
@@ -176,7 +186,7 @@ fn helo_names() {
     assert_eq!((with(full, "host.example", &[]), with(full, "[192.0.2.1]", &[])), (OK.into(), OK.into()));
     let (unknown, name) = ("reject_unknown_helo_hostname", "host.example");
     assert_eq!(with(unknown, name, &[]), "450 4.7.1 <host.example>: Helo command rejected: Host not found");
-    assert_eq!(with(unknown, name, &[host(name, Family::V6, Ok(()))]), OK);
+    assert_eq!(with(unknown, name, &[host(name, Family::V6, Ok("2001:db8::1"))]), OK);
     assert_eq!(with(unknown, name, &[exchanges(name, Ok(""))]), OK, "a host may take no mail");
     let failed = [host(name, Family::V4, Err(temporary()))];
     assert!(with(unknown, name, &failed).starts_with("450 4.7.1"), "put off, and then permitted by nobody");
@@ -190,7 +200,7 @@ fn domains_that_take_no_mail() {
     let refused = "450 4.1.8 <sender@example.net>: Sender address rejected: Domain not found";
     assert_eq!(rcpt(sender, &[]), refused);
     assert_eq!(rcpt(sender, &[exchanges("example.net", Ok("mx.example.net"))]), OK);
-    assert_eq!(rcpt(sender, &[host("example.net", Family::V6, Ok(()))]), OK);
+    assert_eq!(rcpt(sender, &[host("example.net", Family::V6, Ok("2001:db8::1"))]), OK);
     let null =
         "550 5.7.27 <sender@example.net>: Sender address rejected: Domain example.net does not accept mail (nullMX)";
     assert_eq!(rcpt(sender, &[exchanges("example.net", Ok(""))]), null);
@@ -289,7 +299,7 @@ fn access_tables() {
         ("521 Go away", "521 5.7.1 <sender@example.net>: Sender address rejected: Go away"),
         ("450 4.7.9 Later", "450 4.7.9 <sender@example.net>: Sender address rejected: Later"),
         ("reject", "554 5.7.1 <sender@example.net>: Sender address rejected: Access denied"),
-        ("permit_mynetworks, defer", "450 4.3.2 <rcpt@example.org>: Recipient address rejected: Try again later"),
+        ("permit_mynetworks, defer", "450 4.3.2 <sender@example.net>: Sender address rejected: Try again later"),
         ("HOLD", "451 4.3.5 Server configuration error"),
         ("nonsense", "451 4.3.5 Server configuration error"),
     ] {
@@ -300,6 +310,31 @@ fn access_tables() {
     assert_eq!(failed, "451 4.3.5 <sender@example.net>: Sender address rejected: Server configuration error");
     let partial = rcpt("check_sender_access pcre:/t", &[value("pcre:/t", "example.net", "REJECT")]);
     assert_eq!(partial, OK, "patterns are not compared with parts");
+}
+
+#[test]
+fn headers_before_the_message() {
+    let mut talk = Talk::new("smtpd_sender_restrictions = check_sender_access hash:/t\n");
+    let (query, found) = value("hash:/t", "sender@example.net", "PREPEND X-Mark: yes");
+    talk.answers.insert(query, found);
+    assert_eq!(talk.rcpt("rcpt@example.org"), OK);
+    assert!(talk.client.headers(&talk.config).starts_with("X-Mark: yes\nReceived: from client.example.net "));
+    let mut talk = Talk::new("smtpd_sender_restrictions = check_sender_access hash:/t\n");
+    let (query, found) = value("hash:/t", "sender@example.net", "PREPEND nothing");
+    talk.answers.insert(query, found);
+    talk.rcpt("rcpt@example.org");
+    assert_eq!(talk.log, ["access table hash:/t entry requires header: text"]);
+    assert!(talk.client.headers(&talk.config).starts_with("Received: "));
+}
+
+#[test]
+fn clients_on_this_machine() {
+    let own = |peer: &str| {
+        let remote = Remote::Inet { peer: peer.parse().unwrap(), local: "198.51.100.1:25".parse().unwrap() };
+        let section = section("smtpd_recipient_restrictions = permit_inet_interfaces, defer\n");
+        Talk::from(section, remote, ClientName::Verified("c".into()), None).rcpt("rcpt@example.org") == OK
+    };
+    assert!(own("198.51.100.1:9") && own("127.0.0.1:9") && !own("198.51.100.2:9"));
 }
 
 #[test]
@@ -322,6 +357,43 @@ fn a_table_that_names_itself_ends() {
     talk.answers.insert(query, found);
     assert_eq!(talk.rcpt("rcpt@example.org"), "451 4.3.5 Server configuration error");
     assert_eq!(talk.log[0], "access table hash:/t entry again causes unreasonable recursion");
+}
+
+#[test]
+fn block_lists() {
+    let (by_address, by_name) = ("7.2.0.192.bl.example", "example.net.bl.example");
+    let listed = |name: &str, address| host(name, Family::V4, Ok(address));
+    let client = "reject_rbl_client bl.example";
+    let refused = "554 5.7.1 Service unavailable; Client host [192.0.2.7] blocked using bl.example";
+    assert_eq!(rcpt(client, &[]), OK);
+    assert_eq!(rcpt(client, &[listed(by_address, "127.0.0.2")]), refused);
+    let texts = (Query::Texts(by_address.into()), Found::Texts(Ok(vec!["see".into(), "there".into()])));
+    assert_eq!(rcpt(client, &[listed(by_address, "127.0.0.2"), texts]), format!("{refused}; see / there"));
+    for (restriction, listed_as, is_refused) in [
+        ("reject_rbl_client bl.example=127.0.0.2", "127.0.0.2", true),
+        ("reject_rbl_client bl.example=127.0.0.2", "127.0.0.3", false),
+        ("reject_rbl_client bl.example=127.0.0.[2;4..8]", "127.0.0.7", true),
+        ("reject_rbl_client bl.example=127.0.0.[2;4..8]", "127.0.0.3", false),
+    ] {
+        assert_eq!(
+            rcpt(restriction, &[listed(by_address, listed_as)]) == refused,
+            is_refused,
+            "{restriction} {listed_as}"
+        );
+    }
+    let sender = rcpt("reject_rhsbl_sender bl.example", &[listed(by_name, "127.0.0.2")]);
+    let refused = "554 5.7.1 Service unavailable; Sender address [sender@example.net] blocked using bl.example";
+    assert_eq!(sender, refused);
+    let name = [listed("client.example.net.bl.example", "127.0.0.2")];
+    for (restriction, what) in [
+        ("reject_rhsbl_client", "Client host [client.example.net]"),
+        ("reject_rhsbl_reverse_client", "Unverified Client host [client.example.net]"),
+        ("reject_rhsbl_helo", "Helo command [client.example.net]"),
+    ] {
+        let reply = rcpt(&format!("{restriction} bl.example"), &name);
+        assert_eq!(reply, format!("554 5.7.1 Service unavailable; {what} blocked using bl.example"));
+    }
+    assert_eq!(rcpt(client, &[host(by_address, Family::V4, Err(temporary()))]), OK, "a dead list blocks nobody");
 }
 
 #[test]

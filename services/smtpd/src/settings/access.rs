@@ -140,6 +140,11 @@ fn reply_codes() {
         talk.client.name = ipc_messages::dns::ClientName::None(Failure::NotFound);
         talk.rcpt("rcpt@example.org")
     });
+    code("maps_rbl_reject_code", 554, "smtpd_client_restrictions = reject_rbl_client bl.example", |talk| {
+        let query = Query::Host("7.2.0.192.bl.example".into(), Family::V4);
+        talk.answers.insert(query, Found::Host(Ok(vec!["127.0.0.2".parse().unwrap()])));
+        talk.rcpt("rcpt@example.org")
+    });
     let helo = |name: &'static str| {
         move |talk: &mut Talk| talk.last(&[&format!("HELO {name}"), "MAIL FROM:<>", "RCPT TO:<rcpt@example.org>"])
     };

@@ -51,7 +51,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "Reply code of REJECT in an access table."),
     integer("access_map_defer_code", "450", 0, 0, built("smtpd::settings::access::reply_codes"),
         "Reply code of DEFER in an access table."),
-    integer("maps_rbl_reject_code", "554", 0, 0, NOT_YET,
+    integer("maps_rbl_reject_code", "554", 0, 0, built("smtpd::settings::access::reply_codes"),
         "Reply code for a client, sender or recipient on a block list."),
     integer("invalid_hostname_reject_code", "501", 0, 0, built("smtpd::settings::access::reply_codes"),
         "Reply code of reject_invalid_helo_hostname."),

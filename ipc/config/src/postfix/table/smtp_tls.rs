@@ -9,7 +9,7 @@ const STRONG_SUITES_ONLY: Support = no_effect("only suites that Postfix grades h
 #[rustfmt::skip]
 pub(super) const PARAMETERS: &[Parameter] = &[
     choice("smtp_tls_security_level",
-        "", &["none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify", "secure"], NOT_YET,
+        "", &["none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify", "secure"], built("smtp::settings::tests::tls_security_level"),
         "Whether TLS is used and what is verified."),
     maps("smtp_tls_policy_maps", "", REFUSED, "Tables by next hop of security levels."),
     maps("smtp_tls_per_site", "", REFUSED, "Old tables by next hop of security levels."),
@@ -60,12 +60,12 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     time("smtp_tls_session_cache_timeout", "3600s", 0, 8_640_000, SESSIONS_IN_MEMORY,
         "How long a TLS session may be resumed."),
     boolean("smtp_tls_wrappermode", "no", REFUSED, "Start TLS at once, without STARTTLS."),
-    time("smtp_starttls_timeout", "300s", 1, 0, NOT_YET, "How long the TLS handshake may take."),
+    time("smtp_starttls_timeout", "300s", 1, 0, built("smtp::settings::tests::starttls_timeout"), "How long the TLS handshake may take."),
     list("smtp_sasl_tls_security_options", "$smtp_sasl_security_options", REFUSED,
         "Mechanisms that are not used under TLS."),
     list("smtp_sasl_tls_verified_security_options", "$smtp_sasl_tls_security_options", REFUSED,
         "Mechanisms that are not used under TLS with a verified server."),
-    boolean("smtp_use_tls", "no", NOT_YET, "Old way to say smtp_tls_security_level = may."),
+    boolean("smtp_use_tls", "no", built("smtp::settings::tests::tls_security_level"), "Old way to say smtp_tls_security_level = may."),
     boolean("smtp_enforce_tls", "no", REFUSED, "Old way to say smtp_tls_security_level = encrypt."),
     boolean("smtp_tls_enforce_peername", "yes", REFUSED,
         "Old way to have the server's name verified."),

@@ -40,7 +40,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     integer("smtpd_recipient_overshoot_limit", "1000", 1, 0, built("smtpd::settings::the_limits_of_recipients"),
         "Recipients over smtpd_recipient_limit that are refused before errors are counted."),
     list("smtpd_discard_ehlo_keywords", "", built("smtpd::settings::keywords_that_are_not_announced"), "EHLO keywords that are not announced."),
-    maps("smtpd_discard_ehlo_keyword_address_maps", "", REFUSED,
+    maps("smtpd_discard_ehlo_keyword_address_maps", "", built("smtpd::settings::keywords_that_a_table_takes_back"),
         "Tables by client address of EHLO keywords that are not announced."),
     maps("smtpd_command_filter", "", REFUSED,
         "Table that rewrites commands before they are parsed."),

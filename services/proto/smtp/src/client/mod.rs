@@ -103,7 +103,7 @@ pub enum Tls {
 pub enum Action {
     /// Send these bytes to the server.
     Send(Vec<u8>),
-    /// Start TLS, then call [`Client::tls_started`]; if it fails, close the connection.
+    /// Start TLS, then call [`Client::tls_started`] or [`Client::tls_failed`].
     StartTls,
     /// Choose one of these mechanisms and call [`Client::auth_start`], or [`Client::auth_skip`].
     Authenticate(Vec<String>),
@@ -312,6 +312,18 @@ impl Client {
         self.input.discard();
         self.parser = ReplyParser::default();
         self.say_hello();
+    }
+
+    /// Whether [`Action::StartTls`] was handed out and its end is waited for.
+    pub fn is_starting_tls(&self) -> bool {
+        matches!(self.state, State::TlsHandshake)
+    }
+
+    /// The handshake has failed, and the connection with it.
+    pub fn tls_failed(&mut self) {
+        let reason = "Cannot start TLS: handshake failure".into();
+        self.actions.push_back(Action::Failed(Failure::local(Status::new(4, 7, 5), reason)));
+        self.close();
     }
 
     /// The server closed the connection.

@@ -251,6 +251,12 @@ impl Keywords {
         Ok(Self { bits })
     }
 
+    /// Reads a list of keywords as [`Self::parse`] does, and overlooks words that are none.
+    pub fn known(list: &str) -> Self {
+        let words = list.split([' ', '\t', '\n', ',']).filter_map(Self::index);
+        Self { bits: words.fold(0, |bits, index| bits | 1 << index) }
+    }
+
     pub(super) fn contains(self, keyword: &str) -> bool {
         Self::index(keyword).is_some_and(|index| self.bits & (1 << index) != 0)
     }

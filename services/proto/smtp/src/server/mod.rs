@@ -251,6 +251,11 @@ impl Session {
         &self.statistics
     }
 
+    /// These EHLO keywords are not announced from now on, and what is behind them is refused.
+    pub fn set_discarded(&mut self, keywords: Keywords) {
+        self.peer.discard = keywords;
+    }
+
     /// What was odd about the session, for the end of the `disconnect from` line: ` notes=bare_lf` or nothing.
     pub fn notes(&self) -> &'static str {
         let wanted = matches!(&self.config.dialect, Dialect::Smtp(config) if config.note_bare_newline);

@@ -261,9 +261,10 @@ impl Session {
         }
         let Some((size, last)) = chunk(words) else {
             let (queue_id, client) = (self.queue_id(), &self.peer.name);
-            let command = words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
+            let given = words.iter().map(|word| word.text.as_str());
+            let command = std::iter::once(self.verb.name()).chain(given).collect::<Vec<_>>().join(" ");
             let command = printable(command.as_bytes());
-            let warning = format!("{queue_id}: malformed BDAT command syntax from {client}: BDAT {command:.95}");
+            let warning = format!("{queue_id}: malformed BDAT command syntax from {client}: {command:.100}");
             self.log(Level::Warning, warning);
             return self.fail(521, "5.5.4 Syntax: BDAT count [LAST]");
         };
