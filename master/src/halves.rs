@@ -79,6 +79,8 @@ fn stand_in(half: HalfName, to: &UnixStream) -> ! {
     // It must not outlive the master, whose end of the socket it would not notice while it waits.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     let _ = set.thread_block();
+    // It holds nothing that it could use them for; that it fails changes nothing.
+    let _ = crate::privileges::keep_none();
     while let Ok(signal) = set.wait() {
         let mut to = to;
         if to.write_all(&[encode(half, signal)]).is_err() {
@@ -102,11 +104,8 @@ pub fn decode(bytes: &[u8]) -> impl Iterator<Item = Signalled> + '_ {
 }
 
 /// The pid file of a half.
-pub fn pid_file(half: HalfName, folder: &Path) -> PathBuf {
-    match half {
-        HalfName::Transport => folder.join("pid/master.pid"),
-        HalfName::Mailbox => folder.join("master.pid"),
-    }
+pub fn pid_file(folder: &Path) -> PathBuf {
+    folder.join("master.pid")
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// The pause after the second failure in a row. The first one is mended at once.
 pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause between two attempts (Postfix's `service_throttle_time`).
+/// The longest pause between two attempts, unless the service says otherwise (Postfix's `service_throttle_time`).
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A process that has lived so long was not at fault by its start.
 pub const STABLE: Duration = Duration::from_secs(10);
@@ -33,6 +33,8 @@ pub struct Rules {
     pub wakeup: Option<(Duration, bool)>,
     /// When the limit is reached and a client waits, the processes are told to send others away.
     pub sheds: bool,
+    /// The longest pause after failures.
+    pub longest_pause: Duration,
 }
 
 /// What the master is to do.
@@ -263,7 +265,7 @@ impl Policy {
             service.failures = 0;
         }
         service.failures += 1;
-        let pause = pause(service.failures);
+        let pause = pause(service.failures).min(service.rules.longest_pause);
         if pause.is_zero() {
             return Vec::new();
         }
@@ -314,7 +316,7 @@ mod tests {
     const S: ServiceId = 1;
 
     fn rules(limit: u32, prefork: u32) -> Rules {
-        Rules { limit, prefork, wakeup: None, sheds: false }
+        Rules { limit, prefork, wakeup: None, longest_pause: LONGEST_PAUSE, sheds: false }
     }
 
     fn policy(limit: u32, prefork: u32) -> (Policy, Vec<Action>, Instant) {
@@ -425,8 +427,16 @@ mod tests {
         let now = Instant::now();
         let period = Duration::from_secs(60);
         let mut policy = Policy::default();
-        policy.add(1, Rules { limit: 1, prefork: 0, wakeup: Some((period, false)), sheds: false }, now);
-        policy.add(2, Rules { limit: 1, prefork: 0, wakeup: Some((period, true)), sheds: false }, now);
+        policy.add(
+            1,
+            Rules { limit: 1, prefork: 0, wakeup: Some((period, false)), longest_pause: LONGEST_PAUSE, sheds: false },
+            now,
+        );
+        policy.add(
+            2,
+            Rules { limit: 1, prefork: 0, wakeup: Some((period, true)), longest_pause: LONGEST_PAUSE, sheds: false },
+            now,
+        );
         assert_eq!(policy.tick(now), [Action::Wake(1)]);
         assert_eq!(policy.tick(now + period / 2), []);
         policy.spawned(2, 20, now);

@@ -17,7 +17,8 @@ pub struct Program {
     pub queue: bool,
     /// Whether it stays in the system's own root and may connect to unix sockets: the modules of the name service need it.
     pub system: bool,
-    /// Descriptors that it needs beside those for its clients and for the messages of the queue. What does not fit is lost with the channel it came by.
+    /// Descriptors that it needs beside those for its clients and for the messages of the queue. What does not fit is lost
+    /// with the channel it came by.
     pub files: u64,
 }
 

@@ -1,36 +1,38 @@
 //! The life of the master: start, the event loop, the end.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use ipc_config::diagnostic::Severity;
-use ipc_messages::admin::{Answer, HalfName, PID_FILE, Request, ServiceRow};
+use ipc_messages::admin::{Answer, HalfName, Request, ServiceRow};
 use ipc_messages::log::{Half as LogHalf, Identity, Severity as LogSeverity};
-use mio::{Events, Interest, Poll, Token};
-use nix::fcntl::{Flock, FlockArg};
-use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use mio::{Events, Poll, Token};
+use nix::fcntl::Flock;
+use nix::libc::{SIGCHLD, SIGHUP, SIGUSR1};
 use nix::sys::signal::Signal;
 use slog::Logger;
 
 use crate::admin::{Admin, Asked};
 use crate::compile::{Configuration, Files};
+use crate::daemon::{Daemon, daemonise, quiet};
 use crate::halves::{self, Standin};
+use crate::place::{binaries, check_free, lock, make_queue, make_spool};
+use crate::privileges;
 use crate::process::Base;
+use crate::signals::Signals;
 use crate::supervisor::Supervisor;
 use crate::table::{Half, Table};
 use crate::waiting::{Order, PATIENCE, Step, Waiting};
 
 /// sysexits(3): the configuration, something already there, the system.
 const EX_CONFIG: u8 = 78;
-const EX_CANTCREAT: u8 = 73;
-const EX_OSERR: u8 = 71;
-const EX_TEMPFAIL: u8 = 75;
+pub(crate) const EX_CANTCREAT: u8 = 73;
+pub(crate) const EX_OSERR: u8 = 71;
+pub(crate) const EX_TEMPFAIL: u8 = 75;
 
 const SIGNALS: Token = Token(0);
 const ADMIN: usize = 1 << 40;
@@ -102,41 +104,6 @@ pub fn run(options: &Options) -> ExitCode {
     }
 }
 
-enum Daemon {
-    /// The daemon, and where it tells its exit status or success.
-    Child(UnixStream),
-    /// The command, and its exit status.
-    Parent(ExitCode),
-}
-
-/// Forks; the parent waits until the daemon says how its start went.
-fn daemonise() -> io::Result<Daemon> {
-    let (mut ours, theirs) = UnixStream::pair()?;
-    match ipc_jail::sys::fork()? {
-        Some(_) => {
-            drop(theirs);
-            let mut code = [EX_OSERR];
-            // A daemon that dies before it says anything leaves the code as it is.
-            let _ = ours.read_exact(&mut code);
-            Ok(Daemon::Parent(ExitCode::from(code[0])))
-        }
-        None => {
-            drop(ours);
-            nix::unistd::setsid()?;
-            std::env::set_current_dir("/")?;
-            Ok(Daemon::Child(theirs))
-        }
-    }
-}
-
-/// A daemon has no terminal: what it says goes to the log.
-fn quiet() {
-    let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") else { return };
-    for number in 0..3 {
-        ipc_jail::sys::replace(&null, number);
-    }
-}
-
 struct Master {
     options: Files,
     spool: PathBuf,
@@ -154,15 +121,8 @@ struct Master {
     _lock: Flock<File>,
 }
 
-/// Signals to the master, each on a socket of its own, and to the stand-ins of the halves.
-struct Signals {
-    own: Vec<(i32, mio::net::UnixStream)>,
-    standins: mio::net::UnixStream,
-    /// Where stand-ins write.
-    outbox: UnixStream,
-}
-
-type StartError = (u8, Vec<String>);
+/// The exit status of a start that failed, and why.
+pub(crate) type StartError = (u8, Vec<String>);
 
 impl Master {
     fn start(options: &Options) -> Result<Master, StartError> {
@@ -191,7 +151,7 @@ impl Master {
         make_spool(&spool).map_err(fail(EX_CANTCREAT, &spool.to_string_lossy()))?;
         let lock = lock(&spool)?;
         let poll = Poll::new().map_err(fail(EX_OSERR, "event loop"))?;
-        let signals = Signals::new(&poll).map_err(fail(EX_OSERR, "signals"))?;
+        let signals = Signals::new(&poll, SIGNALS).map_err(fail(EX_OSERR, "signals"))?;
         let (log, log_inbox) = ipc_wire::packet::pair().map_err(fail(EX_OSERR, "log"))?;
         let tag = format!("{}/master", configuration.parameter("syslog_name").unwrap_or_else(|| "postfix".into()));
         let half = LogHalf::Transport;
@@ -205,6 +165,8 @@ impl Master {
         };
         let registry = poll.registry().try_clone().map_err(fail(EX_OSERR, "event loop"))?;
         let mut supervisor = Supervisor::new(registry, sender.clone(), base, log_inbox, binaries());
+        // Before the first process is started.
+        privileges::keep_needed().map_err(fail(EX_OSERR, "capabilities"))?;
         check_free(&table)?;
         make_queue(&spool, &table).map_err(fail(EX_CANTCREAT, "queue folder"))?;
         supervisor
@@ -254,14 +216,14 @@ impl Master {
     /// Starts or ends the processes that stand for the halves, as the halves run.
     fn stand_in(&mut self, configuration: &Configuration) {
         for (half, name, folder) in [
-            (Half::Transport, HalfName::Transport, configuration.parameter("queue_directory").unwrap_or_default()),
+            (Half::Transport, HalfName::Transport, configuration.pid_folder().to_string_lossy().into_owned()),
             (Half::Mailbox, HalfName::Mailbox, configuration.base_dir()),
         ] {
             let runs = self.supervisor.runs(half);
             let stands = self.standins.iter().position(|standin| standin.half() == name);
             match (runs, stands) {
                 (true, None) if !folder.is_empty() => {
-                    let file = halves::pid_file(name, Path::new(&folder));
+                    let file = halves::pid_file(Path::new(&folder));
                     match Standin::start(name, file.clone(), &self.signals.outbox) {
                         Ok(standin) => self.standins.push(standin),
                         Err(error) => slog::warn!(self.log, "pid file {}: {error}", file.display()),
@@ -503,99 +465,4 @@ fn half_of(half: HalfName) -> Half {
         HalfName::Transport => Half::Transport,
         HalfName::Mailbox => Half::Mailbox,
     }
-}
-
-impl Signals {
-    fn new(poll: &Poll) -> io::Result<Signals> {
-        let watched = || -> io::Result<(mio::net::UnixStream, UnixStream)> {
-            let (ours, theirs) = UnixStream::pair()?;
-            ours.set_nonblocking(true)?;
-            theirs.set_nonblocking(true)?;
-            let mut ours = mio::net::UnixStream::from_std(ours);
-            poll.registry().register(&mut ours, SIGNALS, Interest::READABLE)?;
-            Ok((ours, theirs))
-        };
-        let mut own = Vec::new();
-        for signal in [SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1] {
-            let (ours, theirs) = watched()?;
-            signal_hook::low_level::pipe::register(signal, theirs)?;
-            own.push((signal, ours));
-        }
-        let (standins, outbox) = watched()?;
-        Ok(Signals { own, standins, outbox })
-    }
-
-    /// The signals that have come: the master's own, once each, and the bytes of the stand-ins.
-    fn take(&mut self) -> (Vec<i32>, Vec<u8>) {
-        let own =
-            self.own.iter_mut().filter_map(|(signal, socket)| (!drain(socket).is_empty()).then_some(*signal)).collect();
-        (own, drain(&mut self.standins))
-    }
-}
-
-fn drain(socket: &mut mio::net::UnixStream) -> Vec<u8> {
-    let (mut bytes, mut buffer) = (Vec::new(), [0; 256]);
-    while let Ok(n @ 1..) = socket.read(&mut buffer) {
-        bytes.extend_from_slice(&buffer[..n]);
-    }
-    bytes
-}
-
-/// Where the worker binaries are: beside this one.
-fn binaries() -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_path_buf));
-    beside.filter(|folder| folder.join("postlogd").exists()).unwrap_or_else(|| "/usr/lib/posthorn".into())
-}
-
-fn make_spool(spool: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(spool)?;
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(spool.join("jail"))
-}
-
-/// The queue folder belongs to root and the queue's group: `cleanup` and `qmgr` share it, nobody else sees it.
-fn make_queue(spool: &Path, table: &Table) -> io::Result<()> {
-    use std::os::unix::fs::{PermissionsExt, chown};
-    let Some(spec) = table.services.iter().find(|spec| spec.program.queue) else { return Ok(()) };
-    let queue = spool.join("queue");
-    fs::DirBuilder::new().recursive(true).mode(0o770).create(&queue)?;
-    if nix::unistd::geteuid().is_root() {
-        chown(&queue, Some(0), spec.account.groups.first().copied())?;
-    }
-    // setgid: what either makes belongs to the group. No sticky bit: each removes what the other made.
-    fs::set_permissions(&queue, fs::Permissions::from_mode(0o2770))
-}
-
-/// One master for a spool: the lock on the pid file is held until the process ends, however it ends.
-fn lock(spool: &Path) -> Result<Flock<File>, StartError> {
-    let path = spool.join(PID_FILE);
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
-    let file = opened.map_err(|error| (EX_CANTCREAT, vec![format!("master: {}: {error}", path.display())]))?;
-    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, _)| {
-        let mut pid = String::new();
-        // The number is for the message only.
-        let _ = file.read_to_string(&mut pid);
-        (EX_TEMPFAIL, vec![format!("master: the mail system is already running as process {}", pid.trim())])
-    })?;
-    let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-    written.map_err(|error| (EX_CANTCREAT, vec![format!("master: {}: {error}", path.display())]))?;
-    Ok(lock)
-}
-
-/// Says which sockets somebody else (the real Postfix or Dovecot, say) holds, all at once and before anything is opened.
-fn check_free(table: &Table) -> Result<(), StartError> {
-    let taken = || -> Vec<String> {
-        (table.services.iter().flat_map(|spec| &spec.listeners))
-            .filter(|listener| crate::listen::in_use(listener))
-            .map(|listener| {
-                format!("master: somebody already listens on {} ({}): stop it first", listener.at, listener.name)
-            })
-            .collect()
-    };
-    // An instance that was stopped just now lets go in a moment.
-    let start = Instant::now();
-    while start.elapsed() < crate::listen::PATIENCE && !taken().is_empty() {
-        std::thread::sleep(crate::listen::PATIENCE / 20);
-    }
-    let taken = taken();
-    if taken.is_empty() { Ok(()) } else { Err((EX_TEMPFAIL, taken)) }
 }

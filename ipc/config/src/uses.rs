@@ -21,7 +21,7 @@ pub fn parameters(program: &str) -> &'static [&'static str] {
 /// Settings of `dovecot.conf` that a program uses.
 pub fn settings(program: &str) -> &'static [&'static str] {
     match program {
-        "postlogd" => &["syslog_facility", "log_timestamp"],
+        "postlogd" => &["syslog_facility"],
         "auth" => AUTH,
         "lmtp" => LMTP,
         "deliver" => DELIVER,

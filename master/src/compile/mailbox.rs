@@ -16,7 +16,7 @@ use ipc_messages::tls::Offer;
 
 use super::accounts::{self, Accounts};
 use super::{Keys, encode, processes, share};
-use crate::policy::Rules;
+use crate::policy::{LONGEST_PAUSE, Rules};
 use crate::program::{self, Program};
 use crate::table::{Account, AccountRules, At, Half, Listen, Spec, Table};
 
@@ -128,7 +128,13 @@ impl Builder<'_> {
             name: name.into(),
             identity: Identity { half: LogHalf::Mailbox, tag: name.into() },
             listeners: self.listeners(service, name),
-            rules: Rules { limit: 1, prefork: service.process_min_avail.min(processes()), wakeup: None, sheds: false },
+            rules: Rules {
+                limit: 1,
+                prefork: service.process_min_avail.min(processes()),
+                wakeup: None,
+                longest_pause: LONGEST_PAUSE,
+                sheds: false,
+            },
             client_limit: 1,
             messages: 0,
             passed_on: 0,

@@ -4,6 +4,8 @@
 
 mod accounts;
 mod mailbox;
+#[cfg(test)]
+mod settings;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ use ipc_config::section::Section;
 use ipc_messages::control::{Folder, FolderAccess, Hub};
 use ipc_messages::log::{Half as LogHalf, Identity};
 
-use crate::policy::Rules;
+use crate::policy::{LONGEST_PAUSE, Rules};
 use crate::program;
 use crate::table::{Account, AccountRules, Foreign, Half, Spec, Table};
 use accounts::Accounts;
@@ -89,6 +91,7 @@ impl Configuration {
                 }
             };
             ipc_config::postfix::check::check(&main, Some(&master), &mut transport_found);
+            check_log_file(&main, &mut transport_found);
             (main, master)
         });
         let mailbox = files.dovecot_conf.as_ref().and_then(|path| match DovecotConf::load(path, &Machine, &Machine) {
@@ -112,6 +115,12 @@ impl Configuration {
     /// All findings of both halves.
     pub fn all_found(&self) -> impl Iterator<Item = &Diagnostic> {
         self.transport_found.iter().chain(self.mailbox_found.iter())
+    }
+
+    /// The folder of Postfix's pid file; empty without that half.
+    pub fn pid_folder(&self) -> PathBuf {
+        let [queue, below] = ["queue_directory", "process_id_directory"].map(|name| self.parameter(name));
+        queue.map(PathBuf::from).unwrap_or_default().join(below.unwrap_or_default())
     }
 
     /// Dovecot's `base_dir`; empty without that half.
@@ -158,6 +167,11 @@ impl Configuration {
             table.services.extend(names.then(|| nss(accounts.of("nss"))));
             table.services.extend(resolver.then(|| dns(&mut accounts)));
             table.services.extend(anvil.then(|| self.anvil(&mut accounts)));
+        }
+        if let Some(syslog_name) = self.parameter("syslog_name") {
+            for spec in table.services.iter_mut().filter(|spec| spec.half == Half::Common) {
+                spec.identity.tag = format!("{syslog_name}/{}", spec.name);
+            }
         }
         table
     }
@@ -213,6 +227,22 @@ impl Configuration {
         }
         spec.section = encode(&section);
         spec
+    }
+}
+
+/// As in Postfix, a log file must be in one of the folders that are meant for it: it is opened as root.
+fn check_log_file(main: &MainCf, found: &mut Diagnostics) {
+    let text = |name: &str| main.expanded(name).map(|expansion| expansion.text).unwrap_or_default();
+    let file = text("maillog_file");
+    let prefixes = text("maillog_file_prefixes");
+    let fits = |prefix: &String| file.starts_with(prefix.as_str());
+    if !file.is_empty() && !ipc_config::postfix::value::words(&prefixes).iter().any(fits) {
+        found.error(
+            &main.location("maillog_file"),
+            "maillog_file",
+            format!("{file} does not match any prefix in maillog_file_prefixes"),
+            "write a file below /var, or add its folder to maillog_file_prefixes",
+        );
     }
 }
 
@@ -295,7 +325,7 @@ fn common(name: &'static str, account: Account) -> Spec {
         name: name.into(),
         identity: Identity { half: LogHalf::Transport, tag: format!("postfix/{name}") },
         listeners: Vec::new(),
-        rules: Rules { limit: 1, prefork: 0, wakeup: None, sheds: false },
+        rules: Rules { limit: 1, prefork: 0, wakeup: None, longest_pause: LONGEST_PAUSE, sheds: false },
         client_limit: 1,
         messages: 0,
         passed_on: 0,

@@ -160,6 +160,7 @@ impl Builder<'_> {
             prefork: u32::from(always),
             wakeup: wakeup.map(|wakeup| (Duration::from_secs(wakeup.seconds.into()), wakeup.if_used)),
             sheds: false,
+            longest_pause: Duration::from_secs(self.seconds("service_throttle_time").into()),
         };
         // Each message in the journal is a memory file on its way to qmgr, each active one is open there.
         let messages = match self.program.queue {

@@ -13,7 +13,6 @@ mod message;
 mod recipients;
 mod settings;
 
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,13 +30,10 @@ use crate::settings::Settings;
 
 /// How often time is looked at while there is something to do.
 const TICK: Duration = Duration::from_secs(1);
-/// How soon a channel that was full is tried again.
-const RETRY: Duration = Duration::from_millis(5);
 /// Messages for `qmgr` above which no more are read back for it.
 const REPLAY_ROOM: usize = 256;
 
 const TICK_TIMER: u64 = 0;
-const RETRY_TIMER: u64 = 1;
 
 fn main() -> ExitCode {
     worker::run::<Cleanup>()
@@ -49,7 +45,6 @@ struct Cleanup {
     to_qmgr: Outbox<ToQmgr>,
     to_lookup: Outbox<ToLookup>,
     ticking: bool,
-    retrying: bool,
 }
 
 impl Service for Cleanup {
@@ -69,10 +64,7 @@ impl Service for Cleanup {
     type Done = Done;
 
     fn pre_jail(_: &Section, setup: &mut Setup) -> Result<Directory, StartError> {
-        let folder = setup.folders.first().ok_or_else(|| StartError("the queue folder is missing".into()))?;
-        // The folder itself stays in the setup: the jail grants what is there.
-        let fd = folder.fd.as_fd().try_clone_to_owned();
-        Ok(Directory::from(fd.map_err(|error| StartError::new("queue folder", error))?))
+        setup.only_folder().map(Directory::from)
     }
 
     fn start(section: Section, queue: Directory, _: Setup, cx: &mut Cx<Done>) -> Result<Cleanup, StartError> {
@@ -89,7 +81,6 @@ impl Service for Cleanup {
             to_qmgr: Outbox::default(),
             to_lookup: Outbox::default(),
             ticking: false,
-            retrying: false,
         })
     }
 
@@ -149,11 +140,7 @@ impl Service for Cleanup {
         self.core.done(done);
     }
 
-    fn timer(&mut self, cx: &mut Cx<Done>, key: u64) {
-        if key == RETRY_TIMER {
-            self.retrying = false;
-            return;
-        }
+    fn timer(&mut self, cx: &mut Cx<Done>, _: u64) {
         self.ticking = false;
         self.core.tick(now().as_secs(), cx.draining());
     }
@@ -162,17 +149,8 @@ impl Service for Cleanup {
         for action in self.core.end_of_turn(self.to_qmgr.len() < REPLAY_ROOM) {
             self.act(cx, action);
         }
-        let mut waits = false;
-        if let Some(qmgr) = cx.hub(Hub::Qmgr) {
-            waits |= !self.to_qmgr.pump(cx, qmgr);
-        }
-        if let Some(lookup) = cx.hub(Hub::Lookup) {
-            waits |= !self.to_lookup.pump(cx, lookup);
-        }
-        if waits && !self.retrying {
-            self.retrying = true;
-            cx.timer(RETRY, RETRY_TIMER);
-        }
+        self.to_qmgr.pump_to_hub(cx, Hub::Qmgr);
+        self.to_lookup.pump_to_hub(cx, Hub::Lookup);
         if !self.ticking && !self.core.is_idle() {
             self.ticking = true;
             cx.timer(TICK, TICK_TIMER);
@@ -203,8 +181,8 @@ impl Cleanup {
             Action::Log(line, true) => slog::warn!(cx.log(), "{line}"),
             Action::Work(work) => {
                 let disk = self.disk.clone();
-                let job: Box<dyn FnOnce() -> Done + Send> = Box::new(move || disk.perform(work));
-                assert!(cx.run(job).is_ok(), "no more than one piece of work is in each lane");
+                let taken = cx.run(Box::new(move || disk.perform(work)));
+                assert!(taken.is_ok(), "no more than one piece of work is in each lane");
             }
         }
     }

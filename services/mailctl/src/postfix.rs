@@ -48,7 +48,9 @@ pub fn run(words: &[String]) -> Status {
     let postfix = Postfix {
         instance: Instance::new(folder.as_deref()),
         log: Log::new("postfix-script", Some(&transport)),
-        pid_file: Path::new(&transport.value("queue_directory")).join("pid/master.pid"),
+        pid_file: Path::new(&transport.value("queue_directory"))
+            .join(transport.value("process_id_directory"))
+            .join("master.pid"),
     };
     let command = parsed.rest.first().map_or("", String::as_str);
     let status = match command {

@@ -28,11 +28,8 @@ use crate::settings::Settings;
 
 /// How often time is looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// How soon a channel that was full is tried again.
-const RETRY: Duration = Duration::from_millis(5);
 
 const TICK_TIMER: u64 = 0;
-const RETRY_TIMER: u64 = 1;
 
 fn main() -> ExitCode {
     worker::run::<Qmgr>()
@@ -46,7 +43,6 @@ struct Qmgr {
     to_bounce: Outbox<ToBounce>,
     cleanup: Option<PeerId>,
     clients: HashMap<PeerId, Client>,
-    retrying: bool,
     /// How Postfix's `error` signs its lines.
     error_tag: String,
 }
@@ -87,10 +83,7 @@ impl Service for Qmgr {
     type Done = Done;
 
     fn pre_jail(_: &Section, setup: &mut Setup) -> Result<Directory, StartError> {
-        let folder = setup.folders.first().ok_or_else(|| StartError("the queue folder is missing".into()))?;
-        // The folder itself stays in the setup: the jail grants what is there.
-        let fd = folder.fd.as_fd().try_clone_to_owned();
-        Ok(Directory::from(fd.map_err(|error| StartError::new("queue folder", error))?))
+        setup.only_folder().map(Directory::from)
     }
 
     fn start(section: Section, queue: Directory, setup: Setup, cx: &mut Cx<Done>) -> Result<Qmgr, StartError> {
@@ -111,7 +104,6 @@ impl Service for Qmgr {
             to_bounce: Outbox::default(),
             cleanup: None,
             clients: HashMap::new(),
-            retrying: false,
             error_tag: format!("{syslog_name}/error"),
         })
     }
@@ -196,12 +188,8 @@ impl Service for Qmgr {
         self.core.done(done);
     }
 
-    fn timer(&mut self, cx: &mut Cx<Done>, key: u64) {
+    fn timer(&mut self, cx: &mut Cx<Done>, _: u64) {
         self.core.set_now(now());
-        if key == RETRY_TIMER {
-            self.retrying = false;
-            return;
-        }
         cx.timer(TICK, TICK_TIMER);
         self.core.tick();
     }
@@ -210,22 +198,13 @@ impl Service for Qmgr {
         for action in self.core.end_of_turn() {
             self.act(cx, action);
         }
-        let mut waits = false;
-        if let Some(cleanup) = self.cleanup {
-            waits |= !self.to_cleanup.pump(cx, cleanup);
-        }
-        if let Some(lookup) = cx.hub(Hub::Lookup) {
-            waits |= !self.to_lookup.pump(cx, lookup);
-        }
-        if let Some(bounce) = cx.hub(Hub::Bounce) {
-            waits |= !self.to_bounce.pump(cx, bounce);
-        }
+        self.to_cleanup.pump(cx, self.cleanup);
+        self.to_lookup.pump_to_hub(cx, Hub::Lookup);
+        self.to_bounce.pump_to_hub(cx, Hub::Bounce);
         for (&peer, client) in &mut self.clients {
-            waits |= client.answers().is_some_and(|answers| !answers.pump(cx, peer));
-        }
-        if waits && !self.retrying {
-            self.retrying = true;
-            cx.timer(RETRY, RETRY_TIMER);
+            if let Some(answers) = client.answers() {
+                answers.pump(cx, Some(peer));
+            }
         }
     }
 
@@ -290,8 +269,8 @@ impl Qmgr {
             Action::Wake(service) => cx.wake(service),
             Action::Work(work) => {
                 let disk = self.disk.clone();
-                let job: Box<dyn FnOnce() -> Done + Send> = Box::new(move || disk.perform(work));
-                assert!(cx.run(job).is_ok(), "no more than one piece of work is in each lane");
+                let taken = cx.run(Box::new(move || disk.perform(work)));
+                assert!(taken.is_ok(), "no more than one piece of work is in each lane");
             }
             Action::Info(line) => slog::info!(cx.log(), "{line}"),
             Action::Warning(line) => slog::warn!(cx.log(), "{line}"),

@@ -22,9 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes of a list that wait for a visitor to read them; who is further behind is left.
 const MAX_UNSENT: usize = 64 * 1024 * 1024;
 
-/// How soon a channel that was full is tried again.
-const RETRY: Duration = Duration::from_millis(5);
-
 fn main() -> ExitCode {
     worker::run::<Showq>()
 }
@@ -37,7 +34,6 @@ struct Showq {
     /// Questions that wait until whom they are for is there.
     to_names: Outbox<ToNameService>,
     to_lookup: Outbox<ToLookup>,
-    is_retrying: bool,
 }
 
 impl Service for Showq {
@@ -72,7 +68,6 @@ impl Service for Showq {
             tables: BTreeMap::new(),
             to_names: Outbox::default(),
             to_lookup: Outbox::default(),
-            is_retrying: false,
         })
     }
 
@@ -142,20 +137,12 @@ impl Service for Showq {
         }
     }
 
-    fn timer(&mut self, _: &mut Cx<()>, _: u64) {
-        self.is_retrying = false;
-    }
-
     fn end_of_turn(&mut self, cx: &mut Cx<()>) {
         for action in self.visits.actions() {
             self.act(cx, action);
         }
-        let names = cx.hub(Hub::NameService).is_none_or(|peer| self.to_names.pump(cx, peer));
-        let lookup = cx.hub(Hub::Lookup).is_none_or(|peer| self.to_lookup.pump(cx, peer));
-        if !(self.is_retrying || names && lookup) {
-            self.is_retrying = true;
-            cx.timer(RETRY, 0);
-        }
+        self.to_names.pump_to_hub(cx, Hub::NameService);
+        self.to_lookup.pump_to_hub(cx, Hub::Lookup);
     }
 
     fn reload(&mut self, _: &mut Cx<()>, section: Section) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipc_config::section::Section;
 use ipc_messages::delivery::{FromAgent, ToAgent};
@@ -25,13 +25,7 @@ pub struct Agent {
     qmgr: Option<PeerId>,
     tls: Arc<ClientConfig>,
     to_resolver: Outbox<ToResolver>,
-    /// A timer is set for what the resolver's channel did not take.
-    retrying: bool,
 }
-
-/// How soon a channel that was full is tried again.
-const RETRY: Duration = Duration::from_millis(5);
-const RETRY_TIMER: u64 = 0;
 
 impl Service for Agent {
     const NAME: &'static str = "smtp";
@@ -62,7 +56,6 @@ impl Service for Agent {
             qmgr: None,
             tls: worker::tls::opportunistic().map_err(StartError)?,
             to_resolver: Outbox::default(),
-            retrying: false,
         })
     }
 
@@ -163,17 +156,7 @@ impl Service for Agent {
                 break;
             }
         }
-        if let Some(resolver) = cx.hub(Hub::Resolver)
-            && !self.to_resolver.pump(cx, resolver)
-            && !std::mem::replace(&mut self.retrying, true)
-        {
-            cx.timer(RETRY, RETRY_TIMER);
-        }
-    }
-
-    /// The end of the turn tries the resolver's channel again.
-    fn timer(&mut self, _: &mut Cx<()>, _: u64) {
-        self.retrying = false;
+        self.to_resolver.pump_to_hub(cx, Hub::Resolver);
     }
 
     fn reload(&mut self, _: &mut Cx<()>, section: Section) {

@@ -1,15 +1,23 @@
-//! The smallest worker that does something: clients get their bytes back, peers their text, but for the text `nonsense`, which
-//! breaks the channel. A client that connects is also an occasion to tell the qmgr.
+//! The smallest worker that does something: clients get their bytes back, peers their text, but for two: `nonsense` breaks the
+//! channel, `flood` brings more than a channel holds.
 
 use std::process::ExitCode;
 
-use worker::{Calls, ConnId, Cx, Frame, Hub, Peer, PeerId, Remote, Service, Setup, StartError};
+use worker::{Calls, ConnId, Cx, Frame, Hub, Outbox, Peer, PeerId, Service, Setup, StartError};
+
+/// Messages of a flood: more bytes than a channel may have waiting.
+const FLOOD: u32 = 100;
 
 fn main() -> ExitCode {
     worker::run::<Echo>()
 }
 
-struct Echo;
+#[derive(Default)]
+struct Echo {
+    /// What is on its way to a peer that said `flood`.
+    flood: Outbox<String>,
+    to: Option<PeerId>,
+}
 
 impl Service for Echo {
     const NAME: &'static str = "echo";
@@ -32,15 +40,7 @@ impl Service for Echo {
     }
 
     fn start((): (), (): (), _: Setup, _: &mut Cx<()>) -> Result<Echo, StartError> {
-        Ok(Echo)
-    }
-
-    fn accepted(&mut self, cx: &mut Cx<()>, _: ConnId, _: usize, _: Remote) {
-        if let Some(qmgr) = cx.hub(Hub::Qmgr)
-            && cx.send(qmgr, &"a client", Vec::new()).is_err()
-        {
-            cx.drop_peer(qmgr);
-        }
+        Ok(Echo::default())
     }
 
     fn input(&mut self, cx: &mut Cx<()>, conn: ConnId) {
@@ -48,7 +48,12 @@ impl Service for Echo {
         cx.write(conn, &bytes);
     }
 
+    fn peer_down(&mut self, cx: &mut Cx<()>, _: PeerId, peer: &Peer) {
+        slog::info!(cx.log(), "{peer} is gone");
+    }
+
     fn peer_up(&mut self, cx: &mut Cx<()>, id: PeerId, peer: &Peer) {
+        slog::info!(cx.log(), "{peer} is there");
         if *peer == Peer::Hub(Hub::Qmgr) && cx.send(id, &"hello", Vec::new()).is_err() {
             cx.drop_peer(id);
         }
@@ -57,6 +62,10 @@ impl Service for Echo {
     fn frame(&mut self, cx: &mut Cx<()>, id: PeerId, frame: Frame) {
         match frame.decode::<String>() {
             Ok((text, _)) if text == "nonsense" => cx.drop_peer(id),
+            Ok((text, _)) if text == "flood" => {
+                (0..FLOOD).for_each(|number| self.flood.push(format!("{number:060000}"), Vec::new()));
+                self.to = Some(id);
+            }
             Ok((text, _)) => {
                 if cx.send(id, &text, Vec::new()).is_err() {
                     cx.drop_peer(id);
@@ -64,6 +73,10 @@ impl Service for Echo {
             }
             Err(error) => cx.broken(id, error),
         }
+    }
+
+    fn end_of_turn(&mut self, cx: &mut Cx<()>) {
+        self.flood.pump(cx, self.to);
     }
 
     fn reload(&mut self, _: &mut Cx<()>, (): ()) {}

@@ -68,6 +68,15 @@ impl Setup {
         self.inbox.take()
     }
 
+    /// A copy of the only folder, for a service that works in one. The folder itself stays: the jail grants what is there.
+    ///
+    /// # Errors
+    /// That there is none, or what the system says.
+    pub fn only_folder(&self) -> Result<OwnedFd, StartError> {
+        let folder = self.folders.first().ok_or_else(|| StartError("its folder is missing".into()))?;
+        folder.fd.try_clone().map_err(|error| StartError::new(folder.path.display(), error))
+    }
+
     /// The folder that the configuration names `path`, or one above it, with the rest of the path below it.
     pub fn folder_of<'a>(&self, path: &'a Path) -> Option<(&Folder, &'a Path)> {
         let candidates = self.folders.iter().filter_map(|folder| Some((folder, path.strip_prefix(&folder.path).ok()?)));

@@ -117,6 +117,8 @@ pub struct Cx<D> {
     pub(crate) logger: Logger,
     pub(crate) control: VecDeque<FromWorker>,
     pub(crate) pending: VecDeque<Pending>,
+    /// Whether a channel has room for what waited for it: another round is due.
+    pub(crate) again: bool,
     pub(crate) draining: bool,
     pub(crate) watches: BTreeMap<u64, OwnedFd>,
     pub(crate) signatures: Signatures,
@@ -407,6 +409,13 @@ impl<D: Send + 'static> Cx<D> {
     /// Bytes that wait for a peer to read them.
     pub fn queued(&mut self, id: PeerId) -> usize {
         self.peers.get(id).map_or(0, |link| link.channel.queued())
+    }
+
+    /// Asks for another turn once the channel has room.
+    pub(crate) fn wait_for_room(&mut self, id: PeerId) {
+        if let Some(link) = self.peers.get(id) {
+            link.wants_room = true;
+        }
     }
 
     /// A peer has sent nonsense: it is logged, and the channel ends.

@@ -84,7 +84,8 @@ pub trait Service: Sized {
     fn closed(&mut self, _cx: &mut Cx<Self::Done>, _conn: ConnId, _why: Why) {}
     /// The time set with [`Cx::deadline`] has come.
     fn timeout(&mut self, _cx: &mut Cx<Self::Done>, _conn: ConnId) {}
-    /// A channel to another process is there. `peer` says who.
+    /// A channel to another process is there. `peer` says who. There is one channel to a hub at a time: `peer_down` has been
+    /// called for its predecessor.
     fn peer_up(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _peer: &Peer) {}
     /// A frame from a peer. An error in it is told with [`Cx::broken`].
     fn frame(&mut self, _cx: &mut Cx<Self::Done>, _id: PeerId, _frame: Frame) {}

@@ -1,11 +1,13 @@
 //! Messages for one hub, in order, that wait until the hub is there and keeps up.
 //!
 //! A service with few messages sends them at once ([`Cx::send`]). One whose peer may be away or slow while thousands of messages
-//! are for it puts them here, and calls [`Outbox::pump`] at the end of each turn.
+//! are for it puts them here, and calls [`Outbox::pump`] at the end of each turn; there is another turn when the channel has
+//! room again.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+use ipc_messages::control::Hub;
 use ipc_wire::SendError;
 use serde::Serialize;
 
@@ -13,7 +15,7 @@ use crate::cx::Cx;
 use crate::peers::PeerId;
 
 /// Bytes in a channel above which it gets no more for now.
-const HIGH: usize = 1024 * 1024;
+pub(crate) const HIGH: usize = 1024 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -48,13 +50,22 @@ impl<T: Serialize> Outbox<T> {
         self.waiting.clear();
     }
 
-    /// Gives the channel what it takes for now. Returns whether nothing is left; otherwise call again soon.
-    pub fn pump<D: Send + 'static>(&mut self, cx: &mut Cx<D>, peer: PeerId) -> bool {
+    /// [`Outbox::pump`] for the channel to a hub.
+    pub fn pump_to_hub<D: Send + 'static>(&mut self, cx: &mut Cx<D>, hub: Hub) {
+        let peer = cx.hub(hub);
+        self.pump(cx, peer);
+    }
+
+    /// Gives the channel what it takes for now; nothing when it is not there.
+    pub fn pump<D: Send + 'static>(&mut self, cx: &mut Cx<D>, peer: Option<PeerId>) {
+        let Some(peer) = peer else { return };
         while cx.queued(peer) < HIGH {
-            let Some((message, fds)) = self.waiting.pop_front() else { return true };
+            let Some((message, fds)) = self.waiting.pop_front() else { return };
             // Room was made sure of; what does not fit into a frame is our own mistake.
             assert_ne!(cx.send(peer, &message, fds), Err(SendError::TooLarge), "a message larger than a frame");
         }
-        self.waiting.is_empty()
+        if !self.waiting.is_empty() {
+            cx.wait_for_room(peer);
+        }
     }
 }

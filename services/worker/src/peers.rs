@@ -23,6 +23,8 @@ pub(crate) struct Link {
     pub(crate) number: Option<u32>,
     /// Whether something waits that the next flush may send.
     pub(crate) dirty: bool,
+    /// Whether the service waits until less than [`crate::outbox::HIGH`] bytes are queued.
+    pub(crate) wants_room: bool,
     pub(crate) lost: bool,
     /// Whether the log says why it is lost.
     pub(crate) explained: bool,
@@ -39,7 +41,16 @@ impl Peers {
     pub(crate) fn add(&mut self, channel: Channel, peer: Peer, number: Option<u32>) -> PeerId {
         let id = PeerId(self.next);
         self.next += 1;
-        self.links.push(Link { id, channel, peer, number, dirty: false, lost: false, explained: false });
+        self.links.push(Link {
+            id,
+            channel,
+            peer,
+            number,
+            dirty: false,
+            wants_room: false,
+            lost: false,
+            explained: false,
+        });
         id
     }
 
@@ -51,9 +62,9 @@ impl Peers {
         self.links.iter().find(|link| link.peer == Peer::Hub(hub) && !link.lost).map(|link| link.id)
     }
 
-    /// A channel to this peer, lost or not.
-    pub(crate) fn any(&self, peer: &Peer) -> Option<PeerId> {
-        self.links.iter().find(|link| link.peer == *peer).map(|link| link.id)
+    /// A channel to the hub, lost or not.
+    pub(crate) fn any(&self, hub: Hub) -> Option<PeerId> {
+        self.links.iter().find(|link| link.peer == Peer::Hub(hub)).map(|link| link.id)
     }
 
     pub(crate) fn remove(&mut self, id: PeerId) -> Option<Link> {

@@ -1,27 +1,27 @@
 //! The life of a worker: start, loop, end.
 
-mod channels;
+mod clients;
+mod orders;
+mod peers;
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipc_messages::control::{BOOT_FD, Boot, CONTROL_FD, FromWorker, Hub, LOG_FD, MAX_CONTROL, Peer, ToWorker};
-use ipc_messages::handoff::MAX_HANDOFF;
-use ipc_wire::{Filled, packet};
+use ipc_messages::control::{BOOT_FD, Boot, CONTROL_FD, LOG_FD};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 
 use crate::boot::{Setup, StartError};
-use crate::connection::{ConnId, READ_SIZE};
+use crate::connection::READ_SIZE;
 use crate::cx::{Cx, Pending, Source};
 use crate::detach::on_panic;
-use crate::peers::{PeerId, Peers};
+use crate::peers::Peers;
 use crate::pool::Pool;
-use crate::socket::{Acceptor, Why};
+use crate::socket::Acceptor;
 use crate::timers::{Due, Timers};
 use crate::tls::Signatures;
 use crate::{Calls, Service};
@@ -32,12 +32,6 @@ const EX_CONFIG: u8 = 78;
 const WATCHDOG: u32 = 18_000;
 /// How often the watchdog is told that all is well.
 const WATCHDOG_PERIOD: Duration = Duration::from_secs(60);
-/// Output a joined connection may have before its other half is read no further.
-const JOINED_HIGH: usize = 256 * 1024;
-/// How long a worker whose master is gone finishes what it has in hand: as long as the master gives its workers at a stop.
-const ORPHANED: Duration = Duration::from_secs(5);
-/// How long nobody is accepted after the system refused to.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Rounds of work in one turn before the sockets are asked again.
 const ROUNDS: usize = 16;
 /// How soon a child whose lifeline has ended is asked for its status again.
@@ -157,6 +151,7 @@ impl<S: Service> Worker<S> {
             logger,
             control: Default::default(),
             pending: Default::default(),
+            again: false,
             draining: false,
             watches: Default::default(),
             signatures: Signatures::default(),
@@ -235,7 +230,7 @@ impl<S: Service> Worker<S> {
 
     /// How long to wait for events.
     fn wait(&self) -> Option<Duration> {
-        if !self.cx.pending.is_empty() || !self.cx.dirty.is_empty() {
+        if !self.cx.pending.is_empty() || !self.cx.dirty.is_empty() || self.cx.again {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();
@@ -275,6 +270,7 @@ impl<S: Service> Worker<S> {
             while let Some(pending) = self.cx.pending.pop_front() {
                 self.pending(pending);
             }
+            self.cx.again = false;
             self.service.end_of_turn(&mut self.cx);
             self.cx.log.flush();
             self.flush_peers();
@@ -285,7 +281,7 @@ impl<S: Service> Worker<S> {
                     self.flush(id);
                 }
             }
-            if self.cx.pending.is_empty() && self.cx.dirty.is_empty() {
+            if self.cx.pending.is_empty() && self.cx.dirty.is_empty() && !self.cx.again {
                 break;
             }
         }
@@ -302,154 +298,7 @@ impl<S: Service> Worker<S> {
             Pending::Over(id, why) => self.over(id, why),
             Pending::Input(id) => self.read(id),
             Pending::Child(pid) => self.child(pid),
-            Pending::PeerLost(id) => {
-                if let Some(link) = self.cx.peers.remove(id) {
-                    let _ = self.cx.registry.deregister(&mut SourceFd(&link.channel.as_raw_fd()));
-                    self.service.peer_down(&mut self.cx, id, &link.peer);
-                    if let (Peer::Hub(hub), Some(link)) = (link.peer, link.number) {
-                        self.cx.control.push_back(FromWorker::Lost { hub, link });
-                    }
-                }
-            }
-        }
-    }
-
-    // Connections.
-
-    fn accept(&mut self, index: usize) {
-        loop {
-            let room = self.cx.served_clients() < self.limits.clients && self.accept_again.is_none();
-            if self.cx.draining || !room || self.spent() {
-                return self.wait_for_room(index);
-            }
-            match self.listeners[index].accept() {
-                Ok((socket, remote)) => match self.cx.add(socket, true) {
-                    Ok(id) => {
-                        self.crowded = false;
-                        self.service.accepted(&mut self.cx, id, index, remote);
-                        self.read(id);
-                    }
-                    Err(error) => return self.pause_accepting(index, &error),
-                },
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(error) if client_has_gone(&error) => {}
-                Err(error) => return self.pause_accepting(index, &error),
-            }
-        }
-    }
-
-    /// The system refuses to accept (no descriptor, no memory): who waits is tried again in a while. The log hears of it once,
-    /// not once for each attempt.
-    fn pause_accepting(&mut self, index: usize, error: &std::io::Error) {
-        if !std::mem::replace(&mut self.crowded, true) {
-            slog::warn!(self.cx.logger, "accept connection: {error}: new clients wait");
-        }
-        self.accept_again = Some(self.cx.now + ACCEPT_PAUSE);
-        self.wait_for_room(index);
-    }
-
-    fn wait_for_room(&mut self, index: usize) {
-        if !self.waiting.contains(&index) {
-            self.waiting.push(index);
-        }
-    }
-
-    fn spent(&self) -> bool {
-        self.limits.uses > 0 && self.cx.served >= self.limits.uses
-    }
-
-    fn connection(&mut self, slot: usize, event: &Event) {
-        let Some(connection) = self.cx.connections.get_mut(slot).and_then(Option::as_deref_mut) else { return };
-        let id = connection.id;
-        connection.ready(event.is_read_closed());
-        if connection.connecting {
-            match connection.connect_done() {
-                Ok(true) => self.service.connected(&mut self.cx, id),
-                Ok(false) => return,
-                Err(why) => return self.over(id, why),
-            }
-        }
-        let Some(connection) = self.cx.connection(id) else { return };
-        if event.is_writable() && connection.pending() > 0 {
-            self.flush(id);
-        }
-        self.read(id);
-    }
-
-    fn read(&mut self, id: ConnId) {
-        let Some(connection) = self.cx.connection(id) else { return };
-        if connection.closing || connection.paused || connection.connecting {
-            return;
-        }
-        let had = !connection.input.is_empty();
-        let progress = connection.read(&mut self.scratch);
-        let handshake = connection.is_tls() && !connection.eof;
-        if handshake {
-            // A handshake answers by itself.
-            self.flush(id);
-        }
-        if let Some(how) = progress.secured {
-            self.service.secured(&mut self.cx, id, how);
-        }
-        if progress.input || had {
-            match self.cx.connection(id).and_then(|connection| connection.joined) {
-                Some(to) => self.pass_on(id, to),
-                None if self.cx.connection(id).is_some_and(|connection| !connection.input.is_empty()) => {
-                    self.service.input(&mut self.cx, id);
-                }
-                None => {}
-            }
-        }
-        if let Some(why) = progress.over {
-            self.over(id, why);
-        }
-    }
-
-    /// Input of a joined connection goes to its other half.
-    fn pass_on(&mut self, from: ConnId, to: ConnId) {
-        let Some(connection) = self.cx.connection(from) else { return };
-        let input = std::mem::take(&mut connection.input);
-        self.cx.write(to, &input);
-        let behind = self.cx.unsent(to) > JOINED_HIGH;
-        if let Some(connection) = self.cx.connection(from) {
-            connection.paused = behind;
-            if !behind && connection.readable {
-                self.cx.pending.push_back(Pending::Input(from));
-            }
-        }
-    }
-
-    fn flush(&mut self, id: ConnId) {
-        if !self.cx.flush_connection(id) {
-            return;
-        }
-        let Some(connection) = self.cx.connection(id) else { return };
-        if connection.closing {
-            self.cx.abort(id);
-            return;
-        }
-        match connection.joined {
-            Some(other) => {
-                if self.cx.connection(other).is_some_and(|other| other.paused) {
-                    self.cx.pause(other, false);
-                }
-            }
-            None => self.service.drained(&mut self.cx, id),
-        }
-    }
-
-    fn over(&mut self, id: ConnId, why: Why) {
-        // What a service answers to input that came with the end still leaves, as far as the socket takes it.
-        self.cx.flush_connection(id);
-        let Some(connection) = self.cx.remove(id) else { return };
-        if let Some(other) = connection.joined {
-            self.cx.close(other);
-            if let Some(other) = self.cx.connection(other) {
-                other.joined = None;
-            }
-        }
-        if !connection.closing {
-            self.service.closed(&mut self.cx, id, why);
+            Pending::PeerLost(id) => self.remove_peer(id),
         }
     }
 
@@ -476,133 +325,6 @@ impl<S: Service> Worker<S> {
         }
     }
 
-    /// A child says something, or is gone. One that talks without end does not keep the loop from others.
-    fn child(&mut self, pid: i32) {
-        for _ in 0..ROUNDS {
-            match self.cx.children.receive(pid) {
-                Ok(Some(packet)) => self.service.child_says(&mut self.cx, pid, &packet.bytes, packet.fds),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Ok(None) | Err(_) => {
-                    if self.cx.children.ended(&self.cx.registry, pid) {
-                        self.service.child_ended(&mut self.cx, pid);
-                    }
-                    return;
-                }
-            }
-        }
-        self.cx.pending.push_back(Pending::Child(pid));
-    }
-
-    fn inbox(&mut self) {
-        while let Some(inbox) = self.inbox.as_ref().filter(|_| !self.cx.draining) {
-            match packet::receive(inbox.as_fd(), MAX_HANDOFF) {
-                Ok(Some(packet)) => self.service.handoff(&mut self.cx, packet.bytes, packet.fds),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                    slog::warn!(self.cx.logger, "hand-off: {error}");
-                }
-                Ok(None) | Err(_) => return,
-            }
-        }
-    }
-
-    // The master.
-
-    fn control(&mut self) {
-        loop {
-            match packet::receive(self.control.as_fd(), MAX_CONTROL) {
-                Ok(Some(packet)) => {
-                    // The master is us; what it says is never nonsense unless a bug is at work.
-                    let message = postcard::from_bytes(&packet.bytes).expect("a control message that does not decode");
-                    self.order(message, packet.fds);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Ok(None) | Err(_) => {
-                    // The master is gone: finish what is in hand.
-                    let control = self.control.as_raw_fd();
-                    let _ = self.cx.registry.deregister(&mut SourceFd(&control));
-                    self.orphaned = Some(self.cx.now + ORPHANED);
-                    return self.drain();
-                }
-            }
-        }
-    }
-
-    fn order(&mut self, message: ToWorker, fds: Vec<OwnedFd>) {
-        let mut fds = fds.into_iter();
-        match (message, fds.next()) {
-            (ToWorker::Peer { peer, link }, Some(fd)) => self.add_peer(fd, peer, link),
-            (ToWorker::Section, Some(fd)) => self.reload(fd.as_fd()),
-            (ToWorker::Drain, _) => self.drain(),
-            (ToWorker::Connected { index }, Some(fd)) => self.service.foreign(&mut self.cx, index, Ok(fd)),
-            (ToWorker::ConnectFailed { index, errno }, _) => self.service.foreign(&mut self.cx, index, Err(errno)),
-            (ToWorker::Inbox { corr }, Some(fd)) => self.service.acting(&mut self.cx, corr, Ok(fd)),
-            (ToWorker::ActingRefused { corr, reason }, _) => self.service.acting(&mut self.cx, corr, Err(reason)),
-            (ToWorker::Reopen, _) => self.service.reopen(&mut self.cx),
-            (ToWorker::Shed, _) => self.service.shed(&mut self.cx),
-            (message, None) => panic!("the master sent {message:?} without its descriptor"),
-        }
-    }
-
-    fn reload(&mut self, fd: BorrowedFd<'_>) {
-        use std::io::{Read, Seek};
-        let mut bytes = Vec::new();
-        let section = fd.try_clone_to_owned().and_then(|fd| {
-            let mut file = File::from(fd);
-            file.rewind()?;
-            file.read_to_end(&mut bytes)
-        });
-        match section
-            .map_err(|error| error.to_string())
-            .and_then(|_| postcard::from_bytes(&bytes).map_err(|error| error.to_string()))
-        {
-            Ok(section) => self.service.reload(&mut self.cx, section),
-            Err(error) => slog::error!(self.cx.logger, "the new configuration cannot be read: {error}"),
-        }
-    }
-
-    fn drain(&mut self) {
-        if !self.cx.draining {
-            self.cx.draining = true;
-            // Closed at once: while a draining process held them, nobody else could listen there. What waits in their
-            // queues is accepted by those who share them.
-            for mut listener in self.listeners.drain(..) {
-                let _ = self.poll.registry().deregister(listener.source());
-            }
-            self.waiting.clear();
-            self.service.drain(&mut self.cx);
-        }
-    }
-
-    /// Accepts who waits when there is room again, and tells the master when that changes: a listener nobody has room
-    /// for makes it start another process.
-    fn room(&mut self) {
-        self.accept_again = self.accept_again.filter(|&again| again > self.cx.now);
-        let room = self.limits.clients.saturating_sub(self.cx.served_clients());
-        let room = if self.cx.draining || self.spent() { 0 } else { room };
-        if room > 0 && self.accept_again.is_none() {
-            for index in std::mem::take(&mut self.waiting) {
-                self.accept(index);
-            }
-        }
-        if (room > 0) != self.told_room {
-            self.told_room = room > 0;
-            self.cx.control.push_back(FromWorker::Status { clients: self.cx.all_clients(), free: room });
-        }
-    }
-
-    fn flush_control(&mut self) {
-        while let Some(message) = self.cx.control.front() {
-            // A control message is small and has no type that postcard refuses.
-            let bytes = postcard::to_stdvec(message).expect("a control message");
-            match packet::send(self.control.as_fd(), &bytes, &[]) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                // Gone: the read side notices.
-                Ok(()) | Err(_) => self.cx.control.pop_front(),
-            };
-        }
-    }
-
     /// Whether nothing keeps this process.
     fn quiet(&self) -> bool {
         self.cx.all_clients() == 0 && self.cx.pool.running() == 0 && self.service.idle()
@@ -624,18 +346,4 @@ impl<S: Service> Worker<S> {
             self.over = true;
         }
     }
-}
-
-/// Whether an error of a channel says that the process at its other end has ended, which nobody is to blame for here.
-fn has_gone(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset)
-}
-
-/// Whether an error of `accept` is about the client that was to be accepted (accept(2)), not about us.
-fn client_has_gone(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected, TimedOut,
-    };
-    let kinds = [ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected, TimedOut];
-    kinds.contains(&error.kind())
 }

@@ -78,13 +78,37 @@ fn the_master_hears_of_a_channel_that_its_asker_gave_up_and_the_log_says_why() {
 }
 
 #[test]
-fn a_hub_that_comes_again_ends_the_one_before_it() {
+fn the_end_of_a_hub_is_told_before_its_successor() {
     let world = World::new(1, 256);
-    let mut old = world.worker.link(Peer::Hub(Hub::Qmgr), 7);
-    assert_eq!(old.receive::<String>().as_deref(), Some("hello"));
-    let mut new = world.worker.link(Peer::Hub(Hub::Qmgr), 8);
-    assert_eq!(new.receive::<String>().as_deref(), Some("hello"));
-    assert_eq!(old.receive::<String>(), None, "its end was not waited for");
+    for round in 1..20 {
+        let mut first = world.worker.link(Peer::Hub(Hub::Qmgr), 2 * round);
+        assert_eq!(first.receive::<String>().as_deref(), Some("hello"));
+        // Both pieces of news are there at once, in either order; in every other round the first process has not even ended.
+        let kept = if round % 2 == 0 { Some(first) } else { None };
+        let mut second = world.worker.link(Peer::Hub(Hub::Qmgr), 2 * round + 1);
+        assert_eq!(second.receive::<String>().as_deref(), Some("hello"));
+        drop((kept, second));
+        for link in [2 * round, 2 * round + 1] {
+            assert_eq!(world.worker.said(), Some(FromWorker::Lost { hub: Hub::Qmgr, link }));
+        }
+        let log = world.worker.log_lines();
+        let news: Vec<&str> = log.iter().filter_map(|line| line.strip_prefix("Info: qmgr is ")).collect();
+        assert_eq!(news, ["there", "gone", "there", "gone"], "round {round}");
+    }
+}
+
+#[test]
+fn a_flood_goes_through_a_channel_that_cannot_hold_it() {
+    let world = World::new(1, 256);
+    let mut asker = world.worker.client();
+    asker.send(&"flood");
+    for number in 0..100 {
+        assert_eq!(
+            asker.receive::<String>().unwrap().trim_start_matches('0'),
+            number.to_string().trim_start_matches('0')
+        );
+    }
+    assert_eq!(world.worker.log_lines(), ["Info: test[".to_string() + &std::process::id().to_string() + "] is there"]);
 }
 
 #[test]

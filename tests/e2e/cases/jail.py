@@ -79,6 +79,15 @@ def _(world):
     world.notes.append("uids: " + ", ".join("%s=%s" % (uid, "+".join(sorted(names))) for uid, names in sorted(owners.items())))
     assert not shared, "programs that share a uid: %r" % shared
     master = system.master()
+    # Their numbers in <linux/capability.h>.
+    needed = dict(CHOWN=0, DAC_OVERRIDE=1, FSETID=4, KILL=5, SETGID=6, SETUID=7, SETPCAP=8, NET_BIND_SERVICE=10, SYS_CHROOT=18,
+                  SYS_RESOURCE=24)
+    allowed, own = sum(1 << number for number in needed.values()), status(os.getpid())
+    for kind, expected in ("CapPrm", allowed), ("CapEff", allowed), ("CapBnd", allowed), ("CapInh", 0), ("CapAmb", 0):
+        # Where the test itself lacks one, so does the master.
+        assert int(status(master)[kind], 16) == expected & int(own.get(kind if expected else "CapPrm"), 16), (kind, status(master))
+    for holder in system.standins():
+        assert int(status(holder)["CapEff"], 16) == int(status(holder)["CapBnd"], 16) == 0, status(holder)
     world.notes.append("master: CapPrm %(CapPrm)s CapBnd %(CapBnd)s NoNewPrivs %(NoNewPrivs)s Seccomp %(Seccomp)s" % status(master))
 
 

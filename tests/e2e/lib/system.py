@@ -151,6 +151,11 @@ class System:
         """The master's pid. The holders of the pid files carry its name, too, and are younger."""
         return min(pid for pid, program in self.processes().items() if program == "master")
 
+    def standins(self):
+        """The holders of Postfix's and Dovecot's pid files."""
+        master = self.master()
+        return [pid for pid, program in self.processes().items() if program == "master" and pid != master]
+
 
 def kill(pid):
     """SIGKILL; False if it was gone before."""

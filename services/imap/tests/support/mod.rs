@@ -61,7 +61,6 @@ pub fn section(location: &str) -> Section {
         ("imap_capability", ""),
         ("imap_max_line_length", "65536"),
         ("imap_logout_format", "in=%i out=%o expunged=%{expunged}"),
-        ("verbose_proctitle", "yes"),
     ] {
         section.mailbox.insert(name, value);
     }

@@ -82,38 +82,38 @@ settings! {
     /// `service { }`
     pub(super) static SERVICE;
     chroot: Str = "", accepted("every worker is chrooted to an empty root of its own"), "Folder that the process is chrooted to.";
-    client_limit: Uint = "0", built(""), "Connections per process; 0 is default_client_limit.";
+    client_limit: Uint = "0", built("master::compile::settings::how_many_processes_serve_how_many"), "Connections per process; 0 is default_client_limit.";
     drop_priv_before_exec: Bool = "no", accepted("privileges are dropped before any input is read"), "Drop privileges before the program is run.";
     executable: Str = "", accepted("the master knows which program serves what"), "Program of the service.";
-    extra_groups: Str = "", built(""), "Additional groups of the process.";
-    group: Str = "", built(""), "Group of the process.";
-    idle_kill: Time = "0", built(""), "Idle time after which a process ends; 0 is default_idle_kill.";
+    extra_groups: Str = "", later, "Additional groups of the process.";
+    group: Str = "", accepted("each worker has an account of its own"), "Group of the process.";
+    idle_kill: Time = "0", built("master::compile::settings::idle_processes_end"), "Idle time after which a process ends; 0 is default_idle_kill.";
     privileged_group: Str = "", later, "Group that the process may take for a moment.";
-    process_limit: Uint = "0", built(""), "Processes at most; 0 is default_process_limit.";
-    process_min_avail: Uint = "0", built(""), "Processes that are kept waiting.";
-    protocol: Str = "", built(""), "Protocol that must be enabled for this service to run.";
-    service_count: Uint = "0", built(""), "Connections after which a process ends; 0 is no limit.";
-    type: Str = "", built(""), "Kind of service: login, worker, startup, anvil, config, log.";
-    user: Str = "", built(""), "User of the process.";
-    vsz_limit: Size = "18446744073709551615 B", built(""), "Memory of a process; that number of all bits is default_vsz_limit.";
+    process_limit: Uint = "0", built("master::compile::settings::how_many_processes_serve_how_many"), "Processes at most; 0 is default_process_limit.";
+    process_min_avail: Uint = "0", built("master::compile::settings::how_many_processes_serve_how_many"), "Processes that are kept waiting.";
+    protocol: Str = "", built("master::compile::settings::protocols_and_listen"), "Protocol that must be enabled for this service to run.";
+    service_count: Uint = "0", built("master::compile::settings::how_many_processes_serve_how_many"), "Connections after which a process ends; 0 is no limit.";
+    type: Str = "", accepted("the master knows what each program is"), "Kind of service: login, worker, startup, anvil, config, log.";
+    user: Str = "", built("master::compile::settings::the_user_of_auth"), "User of the process.";
+    vsz_limit: Size = "18446744073709551615 B", later, "Memory of a process; that number of all bits is default_vsz_limit.";
 }
 
 settings! {
     /// `unix_listener { }` and `fifo_listener { }`
     pub(super) static FILE_LISTENER;
-    group: Str = "", built(""), "Group of the socket.";
-    mode: Octal = "0600", built(""), "Mode of the socket; 0 disables it.";
-    user: Str = "", built(""), "Owner of the socket.";
+    group: Str = "", built("master::compile::settings::unix_listeners"), "Group of the socket.";
+    mode: Octal = "0600", built("master::compile::settings::unix_listeners"), "Mode of the socket; 0 disables it.";
+    user: Str = "", built("master::compile::settings::unix_listeners"), "Owner of the socket.";
 }
 
 settings! {
     /// `inet_listener { }`
     pub(super) static INET_LISTENER;
-    address: List = "", built(""), "Addresses to listen on; empty means listen.";
+    address: List = "", built("master::compile::settings::inet_listeners"), "Addresses to listen on; empty means listen.";
     haproxy: Bool = "no", later, "Clients come through HAProxy.";
-    port: Port = "0", built(""), "Port to listen on; 0 disables it.";
+    port: Port = "0", built("master::compile::settings::inet_listeners"), "Port to listen on; 0 disables it.";
     reuse_port: Bool = "no", accepted("one socket is shared by all processes"), "Listen with SO_REUSEPORT.";
-    ssl: Bool = "no", built(""), "TLS begins at once.";
+    ssl: Bool = "no", built("master::compile::settings::inet_listeners"), "TLS begins at once.";
 }
 
 settings! {

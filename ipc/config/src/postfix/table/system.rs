@@ -2,12 +2,13 @@
 
 use super::row::*;
 
+const EACH_PROCESS_ITS_OWN: Support = no_effect("each process has a value of its own");
+const PRIVATE_CHANNELS: Support = no_effect("services reach each other over private channels, not by name");
 const DOCUMENTATION: Support = no_effect("documentation is not read by the mail system");
 const LASTING_CHANNELS: Support = no_effect("services keep their channels");
 const ONE_FORK_A_TURN: Support = no_effect("a fork is tried once in each turn of the loop");
 const OWN_TABLE_FORMAT: Support = no_effect("tables of type hash and btree have a format of their own");
 const PACKAGED_COMMANDS: Support = no_effect("the commands stand where the package puts them");
-const PRIVATE_CHANNELS: Support = no_effect("services talk over channels of their own, whatever their rows are called");
 const PROGRAMS_BESIDE_COMMAND: Support = no_effect("programs are found beside the command that starts them");
 
 #[rustfmt::skip]
@@ -20,15 +21,15 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     choice("mynetworks_style",
         "${{$compatibility_level} <level {2} ? {subnet} : {host}}", &["class", "subnet", "host"], built(""),
         "How mynetworks is found when it is not set."),
-    list("inet_interfaces", "all", built(""), "Own addresses that mail is received at."),
-    list("inet_protocols", "all", built(""), "Internet protocols that are used."),
+    list("inet_interfaces", "all", built("master::compile::settings::inet_interfaces_and_inet_protocols"), "Own addresses that mail is received at."),
+    list("inet_protocols", "all", built("master::compile::settings::inet_interfaces_and_inet_protocols"), "Internet protocols that are used."),
     list("proxy_interfaces", "", built(""),
         "Addresses of this host outside, behind a proxy or address translator."),
     list("parent_domain_matches_subdomains",
         "debug_peer_list,fast_flush_domains,mynetworks,permit_mx_backup_networks,qmqpd_authorized_clients,\
         relay_domains,smtpd_access_maps", built(""),
         "Lists in which a domain stands for its subdomains as well."),
-    list("known_tcp_ports", "lmtp=24, smtp=25, smtps=submissions=465, submission=587", built(""),
+    list("known_tcp_ports", "lmtp=24, smtp=25, smtps=submissions=465, submission=587", built("master::compile::settings::known_tcp_ports"),
         "Names of ports that need no services file."),
     text("compatibility_level", "3.6", built(""), "Version of Postfix whose defaults apply."),
     text("mail_name", "Postfix", built(""),
@@ -40,13 +41,13 @@ pub(super) const PARAMETERS: &[Parameter] = &[
 
     // Folders and accounts
     text("config_directory", "/etc/postfix", built("mailctl::files::tests::main_cf_knows_its_folder"), "Folder of main.cf and master.cf."),
-    text("queue_directory", "/var/spool/postfix", built(""),
+    text("queue_directory", "/var/spool/postfix", built("master::compile::settings::relative_sockets_are_in_queue_directory"),
         "Folder that relative socket names are resolved in.").filled(),
-    text("data_directory", "/var/lib/postfix", built(""),
+    text("data_directory", "/var/lib/postfix", no_effect("state is kept in posthorn_directory"),
         "Folder of files that daemons keep.").filled(),
-    text("process_id_directory", "pid", no_effect("the folder is called pid, as Postfix's own scripts take for granted"),
+    text("process_id_directory", "pid", built("master::compile::settings::folders_of_pid_files_and_state"),
         "Folder of the pid file, relative to queue_directory.").filled(),
-    text("posthorn_directory", "/var/spool/posthorn", built(""),
+    text("posthorn_directory", "/var/spool/posthorn", built("master::compile::settings::folders_of_pid_files_and_state"),
         "Folder of Posthorn's own state: queue, journals, control socket. Not a parameter of Postfix.").filled(),
     boolean("posthorn_without_landlock", "no", built(""),
         "Start on a kernel that has no Landlock, with that layer of each jail missing. Not a parameter of Postfix."),
@@ -70,20 +71,20 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     text("newaliases_path", "/usr/bin/newaliases", PACKAGED_COMMANDS,
         "Path of newaliases.").filled(),
     text("sendmail_path", "/usr/sbin/sendmail", PACKAGED_COMMANDS, "Path of sendmail.").filled(),
-    text("mail_owner", "postfix", built(""),
+    text("mail_owner", "postfix", built("master::compile::settings::mail_owner_is_the_account_of_the_tables"),
         "Account of the mail system's sockets and files.").filled(),
-    text("setgid_group", "postdrop", built(""), "Group of commands that submit mail.").filled(),
+    text("setgid_group", "postdrop", NOT_YET, "Group of commands that submit mail.").filled(),
 
     // Processes
-    integer("default_process_limit", "100", 1, 0, built(""),
+    integer("default_process_limit", "100", 1, 0, built("master::compile::settings::default_process_limit_bounds_sessions"),
         "Largest number of processes of a service that names none."),
-    time("max_idle", "100s", 1, 0, built(""), "How long an idle process waits for work."),
-    integer("max_use", "100", 1, 0, built(""), "Number of connections after which a process ends."),
-    time("daemon_timeout", "18000s", 1, 0, built(""), "Watchdog of a daemon."),
-    time("service_throttle_time", "60s", 1, 0, built(""),
+    time("max_idle", "100s", 1, 0, built("master::compile::settings::max_idle"), "How long an idle process waits for work."),
+    integer("max_use", "100", 1, 0, no_effect("a process serves until it is idle; it serves many clients at once"), "Number of connections after which a process ends."),
+    time("daemon_timeout", "18000s", 1, 0, NOT_YET, "Watchdog of a daemon."),
+    time("service_throttle_time", "60s", 1, 0, built("master::compile::settings::service_throttle_time"),
         "Pause before a broken service is started again."),
-    list("master_service_disable", "", built(""), "Services of master.cf that are turned off."),
-    time("ipc_timeout", "3600s", 1, 0, built(""),
+    list("master_service_disable", "", built("master::compile::settings::master_service_disable"), "Services of master.cf that are turned off."),
+    time("ipc_timeout", "3600s", 1, 0, NOT_YET,
         "How long a request to another service may take."),
     time("ipc_idle", "5s", 1, 0, LASTING_CHANNELS,
         "How long an idle connection to another service is kept."),
@@ -95,15 +96,15 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     time("fork_delay", "1s", 1, 0, ONE_FORK_A_TURN, "Pause between two tries."),
     time("application_event_drain_time", "100s", 1, 0, no_effect("a worker drains without a limit of its own"),
         "How long work in progress may take at the end."),
-    boolean("daemon_table_open_error_is_fatal", "no", built(""),
+    boolean("daemon_table_open_error_is_fatal", "no", NOT_YET,
         "End a process whose table cannot be opened."),
     list("import_environment",
         "MAIL_CONFIG MAIL_DEBUG MAIL_LOGTAG TZ XAUTHORITY DISPLAY LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME",
-        built(""),
+        no_effect("a worker starts with an empty environment"),
         "Environment that the mail system keeps."),
-    text("process_id", "", built("mailctl::postconf_knows_its_own_process"), "Number of this process."),
-    text("process_name", "", built("mailctl::postconf_knows_its_own_process"), "Name of this process."),
-    text("service_name", "", built("master::compile::tests::daemons_sign_with_syslog_name"), "Name of this service in master.cf."),
+    text("process_id", "", EACH_PROCESS_ITS_OWN, "Number of this process."),
+    text("process_name", "", EACH_PROCESS_ITS_OWN, "Name of this process."),
+    text("service_name", "", EACH_PROCESS_ITS_OWN, "Name of this service in master.cf."),
     text("debugger_command", "", no_effect("there is no debugger hook"),
         "Command that is run for daemons with -D."),
     integer("fault_injection_code", "0", 0, 0, no_effect("nothing injects faults here"),
@@ -165,7 +166,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     size("lmdb_map_size", "16777216", 1, 0, NOT_YET, "First size of an LMDB table."),
 
     // Network
-    integer("tcp_windowsize", "0", 0, 0, built(""), "TCP window in bytes; 0 is the system's."),
+    integer("tcp_windowsize", "0", 0, 0, NOT_YET, "TCP window in bytes; 0 is the system's."),
     boolean("disable_dns_lookups", "no", NOT_YET, "Use no DNS to deliver mail."),
     boolean("dns_ncache_ttl_fix_enable", "no", NOT_YET, "Workaround for negative replies."),
     text("dnssec_probe", "ns:.", NOT_YET, "Query that shows whether DNSSEC works."),
