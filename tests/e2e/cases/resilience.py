@@ -111,6 +111,13 @@ def _(world):
     wait_until(lambda: system.queue() == "Mail queue is empty\n", "an empty queue", 120)
 
 
+def taken(world, data):
+    try:
+        return world.send(data=data)
+    except AssertionError:
+        return None
+
+
 @case("full-disk", "a full queue disk: 452, what was taken survives the death of its keepers, and mail flows when there is room", targets=("ours",))
 def _(world):
     spool, filler = "/var/spool/posthorn", "/var/spool/posthorn/filler"
