@@ -95,20 +95,26 @@ pub fn enter(jail: &Jail, grants: &[Grant], calls: Calls) -> Result<Entered, Jai
             Step::Capabilities => capabilities(),
             Step::Undumpable => nix::sys::prctl::set_dumpable(false).map_err(io::Error::from),
             Step::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().map_err(io::Error::from),
-            Step::Landlock => match paths::restrict(grants) {
-                Ok(true) => Ok(()),
-                Ok(false) if jail.without_landlock => {
-                    entered.left_out.push((step, "this kernel has no Landlock, and the configuration allows that"));
-                    Ok(())
-                }
-                Ok(false) => Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no Landlock")),
-                Err(error) => Err(error),
-            },
+            Step::Landlock => {
+                let restricted = paths::restrict(grants);
+                restricted.and_then(|done| landlock(done, jail.without_landlock)).map(|left_out| {
+                    entered.left_out.extend(left_out.map(|why| (step, why)));
+                })
+            }
             Step::Seccomp => filter::install_with(calls, jail.local_sockets),
         };
         result.map_err(|source| JailError { step, source })?;
     }
     Ok(entered)
+}
+
+/// Whether the kernel's answer to the Landlock step will do: `Some` reason for which it is left out.
+fn landlock(done: bool, without: bool) -> io::Result<Option<&'static str>> {
+    match (done, without) {
+        (true, _) => Ok(None),
+        (false, true) => Ok(Some("this kernel has no Landlock, and the configuration allows that")),
+        (false, false) => Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no Landlock")),
+    }
 }
 
 /// Makes the jail of this process narrower: of the files it may touch only those beneath `grants` remain, and of the system
@@ -157,6 +163,13 @@ fn capabilities() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_without_landlock_will_do_only_where_the_configuration_says_so() {
+        assert_eq!(landlock(true, false).unwrap(), None);
+        assert!(landlock(false, true).unwrap().is_some());
+        assert_eq!(landlock(false, false).unwrap_err().kind(), io::ErrorKind::Unsupported);
+    }
 
     /// Each step needs what a later one takes away, so their order is part of the contract.
     #[test]

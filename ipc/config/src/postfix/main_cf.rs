@@ -360,6 +360,13 @@ mod tests {
     }
 
     #[test]
+    fn the_version_is_what_the_file_says() {
+        let banner = |text: &str| value(&format!("{text}smtpd_banner = $mail_name $mail_version\n"), "smtpd_banner");
+        assert_eq!(banner(""), "Postfix 3.7.11");
+        assert_eq!(banner("mail_version = 9\n"), "Postfix 9");
+    }
+
+    #[test]
     fn the_compatibility_level_chooses_defaults() {
         for (level, dots, relay_domains, guard) in [
             (None, "no", "", "permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination"),

@@ -145,6 +145,8 @@ fn settings_of_the_expansion() {
         ("append_at_myorigin = no", "joe", "joe"),
         ("", "joe@host", "joe@host"),
         ("append_dot_mydomain = yes", "joe@host", "joe@host.example.org"),
+        ("append_dot_mydomain = yes\nmydomain = d.example", "joe@host", "joe@host.d.example"),
+        ("myorigin = o.example", "joe", "joe@o.example"),
     ] {
         assert_eq!(with(setting).expand(address).unwrap(), [expected], "{setting}");
     }
