@@ -5,7 +5,8 @@
 //! the limit run, and the service is not throttled; when it becomes readable then, a process is started.
 //!
 //! A process that fails is replaced. When processes of a service fail in a row, the pause before the next one doubles from
-//! [`FIRST_PAUSE`] to [`LONGEST_PAUSE`] (Dovecot's throttle); one that has lived for [`STABLE`] ends the row.
+//! [`FIRST_PAUSE`] to [`LONGEST_PAUSE`] (Dovecot's throttle); one that has lived for [`STABLE`] ends the row. Behind one that had
+//! become ready the pause does not grow: a crash now and then, or a kill, must not stop the service for a minute.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -154,7 +155,7 @@ impl Policy {
 
     /// A process could not be started.
     pub fn spawn_failed(&mut self, id: ServiceId, now: Instant) -> Vec<Action> {
-        let mut actions = self.fail(id, now, now);
+        let mut actions = self.fail(id, None, now);
         actions.extend(self.balance(id));
         actions
     }
@@ -191,7 +192,7 @@ impl Policy {
         // One that ends before it ever worked has failed, whatever its exit status: without this a broken program that is
         // to be kept ready would be started for ever.
         if failed || !(process.ready || process.draining) {
-            actions.extend(self.fail(id, process.started, now));
+            actions.extend(self.fail(id, Some(&process), now));
         } else if let Some(service) = self.services.get_mut(&id) {
             service.failures = 0;
         }
@@ -259,13 +260,17 @@ impl Policy {
         self.processes.is_empty()
     }
 
-    fn fail(&mut self, id: ServiceId, started: Instant, now: Instant) -> Vec<Action> {
+    /// A process has failed, or none could be started.
+    fn fail(&mut self, id: ServiceId, process: Option<&Process>, now: Instant) -> Vec<Action> {
         let Some(service) = self.services.get_mut(&id) else { return Vec::new() };
-        if now - started >= STABLE {
+        if process.is_some_and(|process| now - process.started >= STABLE) {
             service.failures = 0;
         }
         service.failures += 1;
-        let pause = pause(service.failures).min(service.rules.longest_pause);
+        // One that worked may work again: what ended it was its work or a signal, not its start.
+        let longest =
+            if process.is_some_and(|process| process.ready) { FIRST_PAUSE } else { service.rules.longest_pause };
+        let pause = pause(service.failures).min(longest);
         if pause.is_zero() {
             return Vec::new();
         }
@@ -386,6 +391,19 @@ mod tests {
         assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60, 60]);
         policy.spawned(S, 100, now);
         assert_eq!(policy.exited(100, true, now + STABLE), [Action::Poll(S)], "a stable process ends the row");
+    }
+
+    #[test]
+    fn behind_a_process_that_worked_the_pause_does_not_grow() {
+        let (mut policy, _, mut now) = policy(1, 0);
+        for pid in 0..6 {
+            policy.spawned(S, pid, now);
+            policy.status(pid, true);
+            let actions = policy.exited(pid, true, now);
+            assert_eq!(actions.contains(&Action::Throttled(S, FIRST_PAUSE)), pid > 0, "{actions:?}");
+            now += FIRST_PAUSE;
+            policy.tick(now);
+        }
     }
 
     #[test]
