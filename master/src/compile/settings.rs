@@ -116,6 +116,14 @@ fn mail_owner_is_the_account_of_the_tables() {
 }
 
 #[test]
+fn tables_in_restriction_classes_are_opened() {
+    let main = "smtpd_restriction_classes = known\nknown = check_client_access inline:{a=OK}\n";
+    let section: ipc_config::section::Section =
+        postcard::from_bytes(&transport(main, "trivial-rewrite").section).unwrap();
+    assert!(section.transport.text("tables").contains("inline:{a=OK}"));
+}
+
+#[test]
 fn relative_sockets_are_in_queue_directory() {
     let transport_of = "virtual_transport = lmtp:unix:private/lmtp\n";
     let foreign = |more: &str| transport(&format!("{transport_of}{more}"), "smtp").foreign;

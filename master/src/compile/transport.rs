@@ -385,13 +385,13 @@ fn tables_named(main: &MainCf, master: &MasterCf) -> Vec<String> {
     let rows = master.enabled(main).map(|row| row.settings()).filter(|settings| !settings.is_empty());
     let scopes = std::iter::once(main.clone()).chain(rows.map(|settings| main.with_overrides(&settings)));
     let mut names = BTreeSet::new();
+    let naming = |kind| matches!(kind, Kind::Maps | Kind::Domains | Kind::Networks | Kind::Restrictions);
+    let parameters: Vec<&str> = table::all().iter().filter(|row| naming(row.kind)).map(|row| row.name).collect();
     for scope in scopes {
-        for parameter in table::all() {
-            if matches!(parameter.kind, Kind::Maps | Kind::Domains | Kind::Networks | Kind::Restrictions) {
-                let value = scope.expanded(parameter.name).map(|expansion| expansion.text).unwrap_or_default();
-                names.extend(tables_in(&value));
-            }
-        }
+        let value = |name: &str| scope.expanded(name).map(|expansion| expansion.text).unwrap_or_default();
+        let classes = ipc_config::postfix::value::words(&value("smtpd_restriction_classes"));
+        let values = parameters.iter().copied().chain(classes.iter().map(String::as_str)).map(value);
+        names.extend(values.flat_map(|value| tables_in(&value)));
     }
     names.into_iter().collect()
 }
