@@ -239,13 +239,21 @@ impl Smtpd {
         if mechanisms_missing && self.sasl.wants_connection() {
             cx.connect_foreign(self.section.foreign("sasl").unwrap_or(0));
         }
-        if mechanisms_missing || !self.arriving.get(&conn).is_some_and(Arriving::is_ready) {
+        if !mechanisms_missing {
+            self.greet(cx, conn, false);
+        }
+    }
+
+    /// Begins the session of a client that waits for nothing else. `without_auth`: the mechanisms are not known.
+    pub(crate) fn greet(&mut self, cx: &mut Cx<()>, conn: ConnId, without_auth: bool) {
+        if !self.arriving.get(&conn).is_some_and(Arriving::is_ready) {
             return;
         }
         let Some(Arriving { remote, secured, name, counts, .. }) = self.arriving.remove(&conn) else { return };
         let (name, counts) = (name.known().unwrap_or_else(nameless), counts.known().flatten());
         let mut client = Client::new(&self.config, self.session_config.clone(), remote, secured, name);
         client.counts = counts;
+        client.without_auth = without_auth;
         if let Some(warning) = client.address().and_then(|address| client.name.warning(address)) {
             slog::warn!(cx.log(), "{warning}");
         }

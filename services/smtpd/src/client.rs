@@ -36,6 +36,8 @@ pub struct Client {
     pub counts: Option<(u32, u32)>,
     /// STARTTLS was answered, and the handshake is not over.
     pub handshaking: bool,
+    /// It began in clear while the authentication server was not there.
+    pub without_auth: bool,
     /// What TLS agreed on, when it is on.
     pub secured: Option<Secured>,
     /// The mechanism of a login in progress, or of the one that succeeded.
@@ -136,6 +138,7 @@ impl Client {
             deferred: [const { None }; 3],
             counts: None,
             handshaking: false,
+            without_auth: false,
             secured,
             mechanism: String::new(),
             mail: None,

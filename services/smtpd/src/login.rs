@@ -10,6 +10,9 @@ use crate::client::{Asked, Client};
 use crate::config::Config;
 use crate::sasl::{self, Happened, Sasl, Who};
 
+/// What the log says when there is nobody to say what mechanisms there are.
+pub(crate) const NO_MECHANISMS: &str = "no SASL authentication mechanisms";
+
 /// The settings of sessions, with the mechanisms that the authentication server offers.
 pub(crate) fn session_config(config: &Config, sasl: &Sasl) -> Arc<SessionConfig> {
     Arc::new(config.session(&sasl.mechanisms))
@@ -76,7 +79,7 @@ impl Smtpd {
                 for conn in conns {
                     self.answer_auth(cx, conn, unavailable());
                 }
-                self.turn_back_all(cx);
+                self.arrive_without_mechanisms(cx);
             }
         }
     }
@@ -97,16 +100,23 @@ impl Smtpd {
         }
     }
 
-    /// As Postfix, which serves nobody without its mechanisms: a client would take the missing AUTH for an answer.
-    fn turn_back_all(&mut self, cx: &mut Cx<()>) {
+    /// As Postfix, which serves nobody to whom it would announce AUTH without its mechanisms: a client would take the missing
+    /// AUTH for an answer. Where AUTH needs TLS, a client in clear is served.
+    fn arrive_without_mechanisms(&mut self, cx: &mut Cx<()>) {
         let arriving = self.arriving.iter().filter(|(_, arriving)| !arriving.handshaking);
-        let arriving: Vec<ConnId> = arriving.map(|(conn, _)| *conn).collect();
-        if !arriving.is_empty() {
-            slog::crit!(cx.log(), "no SASL authentication mechanisms");
+        let in_clear = |secured: bool| self.config.tls_auth_only && !secured;
+        let arriving: Vec<(ConnId, bool)> =
+            arriving.map(|(conn, arriving)| (*conn, in_clear(arriving.secured.is_some()))).collect();
+        if arriving.iter().any(|(_, served)| !served) {
+            slog::crit!(cx.log(), "{NO_MECHANISMS}");
         }
-        for conn in arriving {
-            self.turn_back(cx, conn);
-            cx.abort(conn);
+        for (conn, served) in arriving {
+            if served {
+                self.greet(cx, conn, true);
+            } else {
+                self.turn_back(cx, conn);
+                cx.abort(conn);
+            }
         }
     }
 }

@@ -4,10 +4,11 @@ use proto_smtp::reply::Reply;
 use proto_smtp::server::{Action, Answer, Level, Question};
 use worker::{ConnId, Cx, Secured};
 
+use crate::Smtpd;
 use crate::client::{Asked, Client};
 use crate::config::Config;
+use crate::login::{self, NO_MECHANISMS};
 use crate::policy::Answers;
-use crate::{Smtpd, login};
 
 impl Smtpd {
     /// Lets a session do what it can.
@@ -134,6 +135,13 @@ impl Smtpd {
     /// TLS is up, after STARTTLS.
     pub(crate) fn secured_session(&mut self, cx: &mut Cx<()>, conn: ConnId, how: Secured) {
         let Some(mut client) = self.clients.remove(&conn) else { return };
+        if client.without_auth {
+            // In TLS it expects AUTH. The mechanisms may be known to whoever comes next.
+            slog::crit!(cx.log(), "{NO_MECHANISMS}");
+            self.clients.insert(conn, client);
+            self.lost(cx, conn, None);
+            return cx.abort(conn);
+        }
         if let Some(line) = tls_line(&self.config, client.label(), &how) {
             log(cx, Level::Info, &line);
         }
