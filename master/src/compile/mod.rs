@@ -91,7 +91,6 @@ impl Configuration {
                 }
             };
             ipc_config::postfix::check::check(&main, Some(&master), &mut transport_found);
-            check_log_file(&main, &mut transport_found);
             (main, master)
         });
         let mailbox = files.dovecot_conf.as_ref().and_then(|path| match DovecotConf::load(path, &Machine, &Machine) {
@@ -227,22 +226,6 @@ impl Configuration {
         }
         spec.section = encode(&section);
         spec
-    }
-}
-
-/// As in Postfix, a log file must be in one of the folders that are meant for it: it is opened as root.
-fn check_log_file(main: &MainCf, found: &mut Diagnostics) {
-    let text = |name: &str| main.expanded(name).map(|expansion| expansion.text).unwrap_or_default();
-    let file = text("maillog_file");
-    let prefixes = text("maillog_file_prefixes");
-    let fits = |prefix: &String| file.starts_with(prefix.as_str());
-    if !file.is_empty() && !ipc_config::postfix::value::words(&prefixes).iter().any(fits) {
-        found.error(
-            &main.location("maillog_file"),
-            "maillog_file",
-            format!("{file} does not match any prefix in maillog_file_prefixes"),
-            "write a file below /var, or add its folder to maillog_file_prefixes",
-        );
     }
 }
 
